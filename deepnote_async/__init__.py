@@ -1,0 +1,103 @@
+"""An asyncio client for the Deepnote API: projects, notebooks, runs, and hundreds of runs awaited at once."""
+
+from ._version import __version__
+from .client import DeepnoteClient, RunRefs
+from .credentials import TokenProvider
+from .errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    ConfigurationError,
+    ConflictError,
+    DecodeError,
+    DeepnoteError,
+    InvalidRequestError,
+    NotFoundError,
+    NotStartedError,
+    OutcomeUnknownError,
+    PaginationError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestTimeoutError,
+    RunFailedError,
+    RunTimeoutError,
+    ServerError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from .models import (
+    AccessLevel,
+    ClientStats,
+    Me,
+    Notebook,
+    NotebookInput,
+    Project,
+    ProjectType,
+    Run,
+    RunStarted,
+    RunStatus,
+)
+from .pagination import AsyncPaginator, Page
+from .ratelimit import RateLimiter, TokenBucket
+from .resources.runs import RunRef
+from .run_request import RunRequest, grid
+from .settings import PollPolicy, RetryPolicy
+from .snapshots import Snapshot
+from .transport import HttpRequest, HttpResponse, Transport
+from .waiting.fanout import RunBatch
+from .waiting.results import BatchStats, RunResult
+
+__all__ = [
+    "AccessLevel",
+    "ApiError",
+    "AsyncPaginator",
+    "AuthenticationError",
+    "BadRequestError",
+    "BatchStats",
+    "ClientClosedError",
+    "ClientStats",
+    "ConfigurationError",
+    "ConflictError",
+    "DecodeError",
+    "DeepnoteClient",
+    "DeepnoteError",
+    "HttpRequest",
+    "HttpResponse",
+    "InvalidRequestError",
+    "Me",
+    "NotFoundError",
+    "NotStartedError",
+    "Notebook",
+    "NotebookInput",
+    "OutcomeUnknownError",
+    "Page",
+    "PaginationError",
+    "PermissionDeniedError",
+    "PollPolicy",
+    "Project",
+    "ProjectType",
+    "RateLimitError",
+    "RateLimiter",
+    "RequestTimeoutError",
+    "RetryPolicy",
+    "Run",
+    "RunBatch",
+    "RunFailedError",
+    "RunRef",
+    "RunRefs",
+    "RunRequest",
+    "RunResult",
+    "RunStarted",
+    "RunStatus",
+    "RunTimeoutError",
+    "ServerError",
+    "Snapshot",
+    "TokenBucket",
+    "TokenProvider",
+    "Transport",
+    "TransportError",
+    "UnprocessableEntityError",
+    "__version__",
+    "grid",
+]

@@ -1,0 +1,218 @@
+"""The one room that touches aiohttp."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from ._version import __version__
+from .credentials import Secret, without_tracebacks
+from .errors import ClientClosedError, ConfigurationError, DecodeError, DeepnoteError, TransportError
+from .transport import HttpRequest, HttpResponse, SinkError
+from .wire import readable
+
+__all__ = ["AiohttpTransport", "ConnectionOptions"]
+
+IDLE_READ: Final = 15.0  # s a connection waits for the next read
+IDLE_START: Final = 2.0  # s for the next start: one idle for longer may be dying, and a start cannot be repeated
+KEPT_OF_OVERSIZE: Final = 2**16
+_HEADERS: Final = {"Accept": "application/json", "User-Agent": f"deepnote-async/{__version__}"}
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+@attrs.frozen
+class ConnectionOptions:
+    """How connections are made; ``session`` is borrowed for its connector and its trace configs, never closed."""
+
+    proxy: Secret | None = None
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False)
+    trust_env: bool = False
+    session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False)
+
+    def slots(self, wanted: int) -> int:
+        """How many requests may be out at once: no more than a borrowed connector has connections."""
+        connector = self.session.connector if self.session is not None else None
+        return min(wanted, connector.limit) if connector is not None and connector.limit else wanted
+
+
+class AiohttpTransport:
+    """Carries requests over aiohttp.
+
+    Reads and starts have a session each: only starts pay for the hook that tells whether anything was sent, and their
+    connections are kept idle for a shorter time. A borrowed session lends its connector only, so that none of its
+    defaults (headers, auth, cookies, redirects, base URL) can change anything. Other origins get a session of
+    their own, on which no header of ours stands.
+    """
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        self._options = options
+        self._owned: list[aiohttp.ClientSession] = []
+        self._reads: aiohttp.ClientSession | None = None
+        self._starts: aiohttp.ClientSession | None = None
+        self._foreign: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Make the sessions, within the event loop they will belong to."""
+        self._reads = self._session(IDLE_READ)
+        self._starts = self._session(IDLE_START, counting=True)
+
+    async def close(self) -> None:
+        """Close every session and connection of ours; what is on the wire fails."""
+        for session in self._owned:
+            await session.close()
+        self._owned.clear()
+        self._reads = self._starts = self._foreign = None
+
+    def _session(self, idle: float, *, counting: bool = False, bare: bool = False) -> aiohttp.ClientSession:
+        traces: list[aiohttp.TraceConfig[SimpleNamespace]] = [_counting_headers()] if counting else []
+        borrowed = None if bare else self._options.session
+        if borrowed is not None:
+            if borrowed.connector is None or borrowed.closed:
+                raise ConfigurationError("the borrowed session is closed")
+            traces += borrowed.trace_configs
+        session = aiohttp.ClientSession(
+            connector=borrowed.connector if borrowed is not None else self._connector(idle),
+            connector_owner=borrowed is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=None if bare else _HEADERS,
+            timeout=_NO_TIMEOUT,
+            trace_configs=traces,
+        )
+        self._owned.append(session)
+        return session
+
+    def _connector(self, idle: float) -> aiohttp.TCPConnector:
+        # No limit here: the gate admits no more than there are slots, and a wait in the pool would count as the service's.
+        return aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=idle, ssl=self._options.ssl_context if self._options.ssl_context else True
+        )
+
+    def _proxy(self, url: str) -> str | None:
+        if self._options.proxy is not None:
+            return self._options.proxy.reveal()
+        if not self._options.trust_env:
+            return None
+        # Asked here and not by aiohttp, whose trust_env would also look for a password in ~/.netrc.
+        parts = urlsplit(url)
+        return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+
+    def _for(self, request: HttpRequest) -> aiohttp.ClientSession:
+        if self._reads is None or self._starts is None:
+            raise ClientClosedError("the client is closed")
+        if request.token is not None:
+            return self._reads if request.method == "GET" else self._starts
+        if self._foreign is None:
+            self._foreign = self._session(IDLE_READ, bare=True)
+        return self._foreign
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Carry one request; see :class:`~deepnote_async.transport.Transport`."""
+        session = self._for(request)
+        token = request.token
+        try:
+            response = await session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=request.body,
+                headers={**request.headers, "Authorization": f"Bearer {token.reveal()}"} if token else None,
+                allow_redirects=False,
+                proxy=self._proxy(request.url),
+                ssl=self._options.ssl_context or True,
+                trace_request_ctx=request,
+            )
+        except DeepnoteError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises, nothing but our own errors leaves here
+            raise _no_answer(request, error) from without_tracebacks(error)
+        try:
+            body = await _read(response, request)
+        except (DeepnoteError, SinkError):
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            raise _no_answer(request, error) from without_tracebacks(error)
+        finally:
+            # Read to its end a response has given its connection back already; anything else must not be reused.
+            response.close()
+        return HttpResponse(response.status, response.headers, body)
+
+
+async def _read(response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:
+    success = response.status < 300
+    if success and request.sink is not None:
+        return await _pour(response, request.sink)
+    # Of an error's body a message is all that is wanted.
+    limit = request.max_bytes if success else min(KEPT_OF_OVERSIZE, request.max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    content = response.content
+    while chunk := await content.readany():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            break
+        if content.at_eof():
+            break
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if size > limit and success:
+        raise DecodeError(
+            f"the answer is over max_response_bytes ({limit} bytes)",
+            body=readable(body[:KEPT_OF_OVERSIZE]),
+            status=response.status,
+        )
+    return body[:limit] if size > limit else body
+
+
+async def _pour(response: aiohttp.ClientResponse, sink: Callable[[bytes], Awaitable[object]]) -> bytes:
+    while chunk := await response.content.readany():
+        try:
+            await sink(chunk)
+        except OSError as error:
+            raise SinkError(error) from None
+    return b""
+
+
+def _counting_headers() -> aiohttp.TraceConfig[SimpleNamespace]:
+    """Counts how often a request's headers left: 0 says for certain that the service saw nothing of it."""
+
+    async def count(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.sent += 1
+
+    config: aiohttp.TraceConfig[SimpleNamespace] = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(count)
+    return config
+
+
+def _no_answer(request: HttpRequest, error: Exception) -> TransportError:
+    kind = type(error).__name__
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        # No second look makes a certificate good.
+        return TransportError(f"no secure connection: {kind}: {_text(request, error)}", sent=False, retryable=False)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+        return TransportError(f"no connection: {kind}: {_text(request, error)}", sent=False)
+    if _never_written(error):
+        request.sent = 0
+    # Reads do not carry the hook; for them it does not matter.
+    sent = request.sent > 0 if request.method not in {"GET", "HEAD"} else True
+    return TransportError(f"the connection broke: {kind}: {_text(request, error)}", sent=sent)
+
+
+def _text(request: HttpRequest, error: Exception) -> str:
+    """What the error says; nothing for a download, whose URL is a secret that the text may hold."""
+    return str(error) if request.token is not None else "(details withheld)"
+
+
+def _never_written(error: BaseException | None) -> bool:
+    """Whether the first write met a connection that was closing already, so that no byte left."""
+    while error is not None:
+        if isinstance(error, aiohttp.ClientConnectionResetError) and "closing transport" in str(error):
+            return True
+        error = error.__cause__
+    return False

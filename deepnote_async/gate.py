@@ -1,0 +1,205 @@
+"""Admission: one slot and one token, granted together, to the best waiter at that moment.
+
+Granting them together keeps either from inverting the other: a caller that holds a slot never waits for a token, and
+a token is never spent on a caller that then waits for a slot. While several wait, one acquire of the limiter is
+pending, and whoever is best when it comes gets it: interactive calls first, then starts and looks in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from .errors import ClientClosedError, ConfigurationError, DeepnoteError
+
+if TYPE_CHECKING:
+    from .ratelimit import RateLimiter
+
+logger = logging.getLogger("deepnote_async")
+
+__all__ = ["Gate", "Lane", "Slots"]
+
+# An endless stream of interactive calls may not starve the rest: every so many grants one goes past it.
+INTERACTIVE_IN_A_ROW: Final = 9
+
+
+class Lane(enum.IntEnum):
+    """What a request is for, in the order of precedence."""
+
+    INTERACTIVE = 0
+    START = 1
+    LOOK = 2
+
+
+class Slots:
+    """How many requests may be on the wire at once; several gates may share one count."""
+
+    __slots__ = ("_short", "free", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.free = limit
+        self._short: deque[Gate] = deque()
+
+    def wanted_by(self, gate: Gate) -> None:
+        """Remember a gate that has waiters and found no slot free."""
+        if gate not in self._short:
+            self._short.append(gate)
+
+    def release(self) -> None:
+        """Free one slot and wake the gate that has been short of one the longest."""
+        self.free += 1
+        if self._short:
+            self._short.popleft().wake()
+
+
+class Gate:
+    """Lets requests through as slots and the limiter allow."""
+
+    __slots__ = ("__weakref__", "_closed", "_lanes", "_limiter", "_pump", "_row", "_slots", "_spare", "_started_last", "_try", "waiting")
+
+    def __init__(self, slots: Slots, limiter: RateLimiter) -> None:
+        self._slots = slots
+        self._limiter = limiter
+        # Our own bucket can tell at once whether a token is there; another limiter is always asked by the pump.
+        self._try: Callable[[], bool] | None = getattr(limiter, "try_acquire", None)
+        self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
+        self._pump: asyncio.Task[None] | None = None
+        self._row = 0
+        self._started_last = False
+        self._spare = False
+        self._closed = False
+        self.waiting = 0
+
+    @property
+    def limiter(self) -> RateLimiter:
+        """What paces this gate."""
+        return self._limiter
+
+    def try_enter(self) -> bool:
+        """Take a slot and a token if both are there and nobody waits for them."""
+        if self.waiting or self._slots.free == 0 or self._try is None or not self._try():
+            return False
+        self._slots.free -= 1
+        return True
+
+    async def enter(self, lane: Lane) -> None:
+        """Wait for a slot and a token; :meth:`leave` gives the slot back. Cancelled, it holds neither."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        if self.try_enter():
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lanes[lane].append(future)
+        self.waiting += 1
+        self.wake()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self._forget_one()
+            elif future.exception() is None:
+                self.unused()
+            raise
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._slots.release()
+
+    def unused(self) -> None:
+        """Give back a grant for which nothing was sent: to the next waiter, else slot and token to where they were."""
+        future = self._best()
+        if future is not None:
+            future.set_result(None)
+            return
+        give_back: Callable[[], None] | None = getattr(self._limiter, "give_back", None)
+        if give_back is not None:
+            give_back()
+        self._slots.release()
+
+    def close(self) -> None:
+        """Refuse everyone, those who wait included."""
+        self._closed = True
+        self._refuse(lambda: ClientClosedError("the client was closed"))
+
+    def wake(self) -> None:
+        """Set the pump going if there is somebody to grant to and something to grant."""
+        if self.waiting == 0 or self._pump is not None:
+            return
+        if self._slots.free == 0:
+            self._slots.wanted_by(self)
+            return
+        self._pump = asyncio.get_running_loop().create_task(
+            self._grant_while_waiting(), name="deepnote gate", context=contextvars.Context()
+        )
+
+    def _forget_one(self) -> None:
+        # The cancelled future itself stays in its lane until it comes up: taking it out would be O(n).
+        self.waiting -= 1
+        if self.waiting == 0:
+            self._empty()
+
+    def _empty(self) -> None:
+        for lane in self._lanes:
+            lane.clear()
+        self._stop_pump()
+
+    def _stop_pump(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+            self._pump = None
+
+    def _refuse(self, error: Callable[[], DeepnoteError]) -> None:
+        for lane in self._lanes:
+            for future in lane:
+                if not future.done():
+                    future.set_exception(error())
+        self.waiting = 0
+        self._empty()
+
+    async def _grant_while_waiting(self) -> None:
+        try:
+            while self.waiting and self._slots.free:
+                if not self._spare:
+                    await self._limiter.acquire()
+                self._grant()
+        except Exception as error:  # noqa: BLE001 - a limiter of the user's may raise anything
+            logger.exception("the rate limiter failed")
+            reason = f"the rate limiter failed: {type(error).__name__}: {error}"
+            self._pump = None
+            self._refuse(lambda: ConfigurationError(reason))
+            return
+        self._pump = None
+        self.wake()
+
+    def _grant(self) -> None:
+        future = self._best()
+        # A limiter that cannot take a token back: keep it for who comes next.
+        self._spare = future is None
+        if future is not None:
+            self._slots.free -= 1
+            future.set_result(None)
+
+    def _best(self) -> asyncio.Future[None] | None:
+        """Take out the waiter that is to have the next grant."""
+        while self.waiting:
+            future = self._lanes[self._choose()].popleft()
+            if not future.done():
+                self.waiting -= 1
+                return future
+        return None
+
+    def _choose(self) -> Lane:
+        interactive, starts, looks = self._lanes
+        if interactive and (self._row < INTERACTIVE_IN_A_ROW or not (starts or looks)):
+            self._row += 1
+            return Lane.INTERACTIVE
+        self._row = 0
+        start = bool(starts) and not (looks and self._started_last)
+        self._started_last = start
+        return Lane.START if start else Lane.LOOK

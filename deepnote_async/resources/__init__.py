@@ -1,0 +1,1 @@
+"""What the API offers: each method names one operation, checks its arguments and builds its path and body."""

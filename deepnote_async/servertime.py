@@ -1,0 +1,51 @@
+"""What time it is for the service, from the ``Date`` of its answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import UTC, datetime
+
+from .retry import server_time
+
+__all__ = ["ServerClock"]
+
+
+class ServerClock:
+    """The service's time as an offset from a steady clock of ours.
+
+    A ``Date`` is cut to the second, so each answer says only that the service's time lay within one second of it when
+    the answer left. The offset is kept within all that was heard; where nothing fits any more, a clock was set anew,
+    and the newest word counts.
+    """
+
+    __slots__ = ("_high", "_last", "_low")
+
+    def __init__(self) -> None:
+        self._low = -math.inf
+        self._high = math.inf
+        self._last = ""
+
+    def heard(self, date: str | None, now: float) -> None:
+        """Take in the ``Date`` of an answer that came ``now``."""
+        if date is None or date == self._last:
+            return
+        self._last = date
+        then = server_time(date)
+        if then is None:
+            return
+        # The answer left at most a moment before it came, at least at the start of its second.
+        low, high = then - now, then + 1.0 - now
+        self._low, self._high = max(self._low, low), min(self._high, high)
+        if self._low > self._high:
+            self._low, self._high = low, high
+
+    def at(self, now: float, wall: float | None = None) -> float:
+        """The service's time in seconds since the epoch; before any answer, our own wall clock."""
+        if self._low == -math.inf:
+            return time.time() if wall is None else wall
+        return now + (self._low + self._high) / 2
+
+    def datetime_at(self, now: float, shift: float = 0.0) -> datetime:
+        """The service's time, ``shift`` seconds on, as an aware UTC datetime."""
+        return datetime.fromtimestamp(self.at(now) + shift, UTC)

@@ -1,0 +1,339 @@
+"""One call in, one answer out: the gate, the attempts, the pauses between them, and one error in the end.
+
+Three ways lead through here. :meth:`Session.call` is a plain call with retries. :meth:`Session.attempt` is a single
+try that was let through the gate already, for the watcher and the fan-out, which decide themselves what comes next.
+:meth:`Session.download` fetches a link of the service's that may lead elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import urljoin
+
+from .core import Core
+from .credentials import TokenSource
+from .errors import (
+    ApiError,
+    ClientClosedError,
+    DecodeError,
+    DeepnoteError,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    ServerError,
+    TransportError,
+)
+from .gate import Gate, Lane
+from .retry import api_error, is_repeatable, pause_before_retry
+from .settings import RetryPolicy, Timeouts, origin_of
+from .transport import HttpRequest, HttpResponse, SinkError
+from .wire import decode, redact
+
+__all__ = ["Session", "Unattended"]
+
+logger = logging.getLogger("deepnote_async")
+
+T = TypeVar("T")
+Unattended = Callable[["asyncio.Task[Any]"], None]
+
+CLOCK_ERROR: Final = 5.0  # s by which the window of an unknown outcome is widened on each side
+_JSON: Final = {"Content-Type": "application/json"}
+_NO_HEADERS: Final[dict[str, str]] = {}
+
+
+class Session:
+    """Calls of one token: its gate, its key and its patience, over what the client shares."""
+
+    def __init__(
+        self,
+        core: Core,
+        base_url: str,
+        tokens: TokenSource,
+        gate: Gate,
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+        max_response_bytes: int,
+    ) -> None:
+        self.core = core
+        self.base_url = base_url
+        self.tokens = tokens
+        self.gate = gate
+        self.timeouts = timeouts
+        self.retry = retry
+        self.max_response_bytes = max_response_bytes
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], T],
+        *,
+        query: str = "",
+        body: bytes | None = None,
+        unattended: Unattended | None = None,
+        deadline: float | None = None,
+    ) -> T:
+        """Make a call and read its answer, trying again as the policy says.
+
+        Raises what the last attempt met, an :class:`ApiError`, a :class:`TransportError` or a :class:`DecodeError`, or
+        an :class:`OutcomeUnknownError` when a request that must not be repeated broke after it was sent. One whose
+        caller is cancelled after that goes on, and ``unattended`` is told how it ended.
+        """
+        core = self.core
+        core.check()
+        began = core.now()
+        own = self.deadline(began)
+        deadline = own if deadline is None else deadline if own is None else min(own, deadline)
+        request = self.request(method, path, query=query, body=body)
+        failure: ApiError | TransportError | DecodeError | None = None
+        attempts = 0
+        while True:
+            attempts += 1
+            await self.admit(deadline, attempts)
+            earlier = failure
+            try:
+                return await self.attempt(request, read, deadline=deadline, unattended=unattended)
+            except DecodeError as error:
+                failure, pause = error, None
+            except (ApiError, TransportError) as error:
+                error.attempts = attempts
+                failure, pause = error, pause_before_retry(error, method, self.retry, core.rng)
+            if pause is None or (deadline is not None and core.now() + pause >= deadline):
+                failure.__cause__ = failure.__cause__ or earlier
+                raise self.verdict(failure, request, began)
+            await core.pause(pause)
+
+    def deadline(self, now: float) -> float | None:
+        """When a call that begins ``now`` has to be over, on the loop's clock."""
+        total = self.timeouts.total_timeout
+        return None if total is None else now + total
+
+    def request(self, method: str, path: str, *, query: str = "", body: bytes | None = None) -> HttpRequest:
+        """A request to the API, for :meth:`attempt`."""
+        url = f"{self.base_url}{path}?{query}" if query else self.base_url + path
+        return HttpRequest(method, url, _NO_HEADERS if body is None else _JSON, body, max_bytes=self.max_response_bytes)
+
+    async def admit(self, deadline: float | None, attempts: int = 1, lane: Lane = Lane.INTERACTIVE) -> None:
+        """Wait for a slot and a token; raises :class:`RequestTimeoutError` at the deadline."""
+        gate = self.gate
+        if gate.try_enter():
+            return
+        if deadline is None:
+            await gate.enter(lane)
+            return
+        core = self.core
+        guard = core.deadlines.guard(deadline - core.now())
+        try:
+            await gate.enter(lane)
+        except asyncio.CancelledError:
+            if guard.expired():
+                reason = "total_timeout passed while the call waited for its turn under the rate limit"
+                raise RequestTimeoutError(reason, sent=False, attempts=attempts) from None
+            raise
+        finally:
+            guard.stop()
+
+    async def attempt(
+        self,
+        request: HttpRequest,
+        read: Callable[[Any], T],
+        *,
+        lane: Lane = Lane.INTERACTIVE,
+        deadline: float | None = None,
+        unattended: Unattended | None = None,
+        in_own_task: bool = False,
+    ) -> T:
+        """Make one attempt that the gate has let through, and give its slot back.
+
+        A refused key is renewed once if a provider gives keys, and the attempt made once more. ``in_own_task`` says
+        that the caller is a task which no user cancels, so a start needs no further one.
+        """
+        answered = self._attended if in_own_task or is_repeatable(request.method) else self._shielded
+        response = await answered(request, deadline, unattended)
+        if response.status == 401 and self.tokens.renewable:
+            await self.admit(deadline, lane=lane)
+            response = await answered(request, deadline, unattended)
+        if response.status >= 300:
+            if not (response.status == 404 and request.method == "DELETE" and request.sent_in_all > 1):
+                raise self._refusal(request, response)
+            # Its headers left more than once, so it may be that the first deleted it.
+            return read(None)
+        try:
+            return decode(read, response.body, response.status)
+        except DecodeError as error:
+            raise self._redacted(error) from None
+
+    async def _attended(
+        self, request: HttpRequest, deadline: float | None, _: Unattended | None = None
+    ) -> HttpResponse:
+        request.begun = True
+        try:
+            return await self._exchange(request, deadline)
+        finally:
+            self.gate.leave()
+
+    async def _shielded(
+        self, request: HttpRequest, deadline: float | None, unattended: Unattended | None
+    ) -> HttpResponse:
+        # A start is not broken off half-way: it runs in a task that outlives a cancelled caller once bytes have left.
+        task = self.core.spawn(
+            self._exchange(request, deadline), f"deepnote {request.method}", contextvars.copy_context()
+        )
+        # Not in the task itself: cancelled before its first step, it would never come to it.
+        task.add_done_callback(self._leave)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if request.sent:
+                self.core.leave_running(task)
+                task.add_done_callback(unattended or _report_unattended(request.method, self._path(request)))
+            else:
+                task.cancel()
+                task.add_done_callback(_retrieve)
+            raise
+
+    def _leave(self, _: object) -> None:
+        self.gate.leave()
+
+    async def _exchange(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
+        """One request, one answer, within ``timeout`` from now."""
+        core = self.core
+        now = core.now()
+        seconds = self.timeouts.timeout
+        if deadline is not None and deadline - now < seconds:
+            seconds = max(deadline - now, 0.0)
+        guard = core.deadlines.guard(seconds)
+        core.on_wire += 1
+        request.sent_before += request.sent
+        request.sent = 0
+        try:
+            request.token = self.tokens.fixed or await self.tokens.get()
+            core.requests += 1
+            response = await core.transport.send(request)
+        except asyncio.CancelledError:
+            if guard.expired():
+                raise self._too_late(request, seconds) from None
+            raise
+        except TransportError:
+            if core.closed:
+                raise ClientClosedError("the client was closed") from None
+            raise
+        finally:
+            guard.stop()
+            core.on_wire -= 1
+        self._heard(request, response)
+        return response
+
+    def _heard(self, request: HttpRequest, response: HttpResponse) -> None:
+        core = self.core
+        headers = response.headers
+        core.clock.heard(headers.get("Date"), core.now())
+        if response.status == 429:
+            core.throttled += 1
+        elif response.status < 300 and is_repeatable(request.method):
+            core.reads += 1
+        self.gate.limiter.answered(response.status, headers)
+
+    def _path(self, request: HttpRequest) -> str:
+        return request.url.removeprefix(self.base_url).partition("?")[0]
+
+    def _too_late(self, request: HttpRequest, seconds: float) -> RequestTimeoutError:
+        # A read may not carry the hook that knows; for it the answer does not matter.
+        sent = request.sent > 0 or is_repeatable(request.method)
+        path = self._path(request)
+        return RequestTimeoutError(f"{request.method} {path} had no answer within {seconds:.3g} s", sent=sent)
+
+    def _refusal(self, request: HttpRequest, response: HttpResponse) -> ApiError:
+        error = api_error(response, request.method, self._path(request), 1)
+        error.message = self._scrubbed(error.message)
+        error.body = self._scrubbed(error.body)
+        error.args = (error.message,)
+        return error
+
+    def _redacted(self, error: DecodeError) -> DecodeError:
+        error.body = self._scrubbed(error.body)
+        return error
+
+    def _scrubbed(self, text: str) -> str:
+        """A text of the service's without the key it may have echoed and the links it may have signed."""
+        secret = self.tokens.current
+        return redact(secret.scrub(text) if secret is not None else text)
+
+    def verdict(
+        self, error: ApiError | TransportError | DecodeError, request: HttpRequest, since: float
+    ) -> DeepnoteError:
+        """The error a caller sees: after sending what must not be repeated, that its outcome is unknown."""
+        certain = is_repeatable(request.method) or (isinstance(error, TransportError) and not error.sent)
+        if certain or (isinstance(error, ApiError) and not isinstance(error, ServerError)):
+            return error
+        return self.unknown(error, request, since)
+
+    def unknown(self, error: DeepnoteError, request: HttpRequest, since: float) -> OutcomeUnknownError:
+        """That ``request``, begun at ``since`` on the loop's clock, may have taken effect."""
+        core = self.core
+        window = (
+            core.clock.datetime_at(since, -CLOCK_ERROR),
+            core.clock.datetime_at(core.now(), CLOCK_ERROR),
+        )
+        message = f"{request.method} {self._path(request)} may have taken effect and was not repeated: {error}"
+        return OutcomeUnknownError(message, window=window, cause=error)
+
+    async def download(self, link: str, sink: Callable[[bytes], Awaitable[object]] | None = None) -> bytes:
+        """Fetch a link of the service's; the key goes along only to the API's own origin.
+
+        A link to another origin meets no gate, for its limit is not the API's. Raises :class:`ApiError` when the link
+        is refused, as an expired one is, and :class:`TransportError` when it cannot be reached.
+        """
+        core = self.core
+        core.check()
+        url = urljoin(self.base_url + "/", link)
+        if not url.isascii() or not url.isprintable() or origin_of(url)[0] not in {"http", "https"}:
+            raise DecodeError("the service gave a download link that is no URL")
+        request = HttpRequest("GET", url, sink=sink, max_bytes=self.max_response_bytes)
+        deadline = self.deadline(core.now())
+        try:
+            if origin_of(url) == origin_of(self.base_url):
+                await self.admit(deadline)
+                response = await self._attended(request, deadline)
+            else:
+                response = await self._foreign(request, deadline)
+        except SinkError as error:
+            raise error.reason from None
+        if response.status >= 300:
+            # Object storage repeats the request, signature and all, in its error documents, and the path is a secret.
+            response.body = b'{"message": "the download link was refused"}'
+            raise api_error(response, "GET", "(a download link)", 1)
+        return response.body
+
+    async def _foreign(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
+        core = self.core
+        seconds = self.timeouts.timeout if deadline is None else min(self.timeouts.timeout, deadline - core.now())
+        guard = core.deadlines.guard(seconds)
+        try:
+            return await core.transport.send(request)
+        except asyncio.CancelledError:
+            if guard.expired():
+                raise RequestTimeoutError(f"the download did not end within {seconds:.3g} s", sent=True) from None
+            raise
+        finally:
+            guard.stop()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _report_unattended(method: str, path: str) -> Unattended:
+    def report(task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            logger.warning("%s %s was cut off after its caller left: it may have taken effect", method, path)
+        elif task.exception() is not None:
+            logger.warning("%s %s broke after its caller left: %s", method, path, task.exception())
+        else:
+            logger.warning("%s %s went on after its caller left: status %d", method, path, task.result().status)
+
+    return report

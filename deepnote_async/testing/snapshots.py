@@ -1,0 +1,104 @@
+"""What a run leaves behind: Jupyter outputs by block, and the snapshot document as YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .state import Block, NotebookState, RunState
+
+__all__ = ["blocks", "document", "timestamp"]
+
+
+def timestamp(at: float) -> str:
+    """A time as the service writes it: UTC with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def blocks(notebook: NotebookState | None, run: RunState) -> list[dict[str, Any]]:
+    """The executed blocks with their outputs and no source."""
+    executed = _executed(notebook, run)
+    return [
+        {"id": block.id, "type": block.type, "outputs": _outputs(run, last=block is executed[-1]), "metadata": {}}
+        for block in executed
+    ]
+
+
+def document(notebook: NotebookState | None, run: RunState) -> str:
+    """The text of the ``.snapshot.deepnote`` document of a run that has ended."""
+    return "".join(f"{line}\n" for line in _lines(_tree(notebook, run)))
+
+
+def _executed(notebook: NotebookState | None, run: RunState) -> list[Block]:
+    every = [block for block in notebook.blocks if block.executable] if notebook is not None else []
+    if run.block_ids is None:
+        return every
+    by_id = {block.id: block for block in every}
+    return [by_id[key] for key in run.block_ids if key in by_id]
+
+
+def _outputs(run: RunState, *, last: bool) -> list[Mapping[str, Any]]:
+    if not last:
+        return []
+    if run.final != "success" and run.outputs is None:
+        return [_failure(run)]
+    outputs = [f"inputs: {json.dumps(dict(run.inputs), sort_keys=True)}\n"] if run.outputs is None else run.outputs
+    return [_stream(item) if isinstance(item, str) else item for item in outputs]
+
+
+def _stream(text: str) -> dict[str, Any]:
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def _failure(run: RunState) -> dict[str, Any]:
+    name, _, value = (run.error or "RuntimeError: the notebook failed").partition(": ")
+    return {
+        "output_type": "error",
+        "ename": name if value else "RuntimeError",
+        "evalue": value or name,
+        "traceback": [f"{name}: {value}" if value else name],
+    }
+
+
+def _tree(notebook: NotebookState | None, run: RunState) -> dict[str, Any]:
+    ended = run.ends_at
+    rows = [
+        {
+            "id": row["id"],
+            "type": row["type"],
+            "content": block.content or "",
+            "executionStartedAt": timestamp(run.starts_at),
+            "executionFinishedAt": timestamp(ended),
+            "outputs": row["outputs"],
+        }
+        for row, block in zip(blocks(notebook, run), _executed(notebook, run), strict=True)
+    ]
+    page = {"id": run.notebook_id, "name": notebook.name if notebook else "", "blocks": rows}
+    return {
+        "metadata": {"createdAt": timestamp(run.created_at), "snapshotHash": run.id.replace("-", "")},
+        "execution": {"triggeredBy": "api", "startedAt": timestamp(run.starts_at), "finishedAt": timestamp(ended)},
+        "version": "1.0.0",
+        "project": {"id": notebook.project_id if notebook else "", "name": "Project", "notebooks": [page]},
+    }
+
+
+def _lines(node: Any) -> list[str]:
+    """Block-style YAML; a scalar is JSON, which YAML contains."""
+    if isinstance(node, Mapping) and node:
+        return [line for key, value in node.items() for line in _entry(f"{json.dumps(key)}:", value)]
+    if isinstance(node, Sequence) and not isinstance(node, str) and node:
+        return [line for item in node for line in _item(_lines(item))]
+    return [json.dumps(node)]
+
+
+def _entry(head: str, value: Any) -> list[str]:
+    if isinstance(value, Mapping | list | tuple) and value:
+        return [head, *(f"  {line}" for line in _lines(value))]
+    return [f"{head} {json.dumps(value)}"]
+
+
+def _item(lines: Sequence[str]) -> list[str]:
+    return [f"- {lines[0]}", *(f"  {line}" for line in lines[1:])]

@@ -1,0 +1,58 @@
+"""Whether the service answers looks at all. While it does not, one look at a time asks, ever more rarely."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from ..errors import DeepnoteError
+
+if TYPE_CHECKING:
+    from ..settings import PollPolicy
+
+__all__ = ["Outage"]
+
+logger = logging.getLogger("deepnote_async")
+
+SEVERE: Final = 3  # failed looks in a row
+LOG_EVERY: Final = 60.0  # s
+
+
+class Outage:
+    """Counts looks that failed in a row; told the time, in seconds of the loop's clock."""
+
+    __slots__ = ("_failures", "_logged", "_poll", "_since", "resting_until")
+
+    def __init__(self, poll: PollPolicy) -> None:
+        self._poll = poll
+        self._failures = 0
+        self._since: float | None = None
+        self._logged: float | None = None
+        self.resting_until = 0.0
+
+    @property
+    def severe(self) -> bool:
+        """Whether so many failed in a row that it is no accident of single looks."""
+        return self._failures >= SEVERE
+
+    def failed(self, error: DeepnoteError, now: float, watched: int) -> float:
+        """Hear of a look that failed, and return since when all have."""
+        self._failures += 1
+        since = self._since = now if self._since is None else self._since
+        if self.severe:
+            wait = self._poll.initial * 2.0 ** min(self._failures - SEVERE, 30)
+            self.resting_until = now + min(wait, self._poll.maximum)
+            self._log(error, now, watched)
+        return since
+
+    def _log(self, error: DeepnoteError, now: float, watched: int) -> None:
+        if self._logged is None or now - self._logged >= LOG_EVERY:
+            self._logged = now
+            since = now - (self._since if self._since is not None else now)
+            logger.warning("no look at the %d awaited runs has succeeded for %.0f s: %s", watched, since, error)
+
+    def over(self) -> None:
+        """Hear of an answer."""
+        self._failures = 0
+        self._since = None
+        self.resting_until = 0.0

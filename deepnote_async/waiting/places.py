@@ -1,0 +1,162 @@
+"""Where watched runs lie: on pages of their notebooks' listings, at a frontier, or nowhere known."""
+
+from __future__ import annotations
+
+import math
+
+from .durations import Durations
+
+__all__ = ["Frontier", "Item", "Look", "Node", "Notebook", "Page"]
+
+COUNTED = 4096  # foreign runs whose length is remembered as taken in, per notebook
+
+
+class Node:
+    """What waits in the schedule's heap; ``seq`` is its one live key there, 0 for none."""
+
+    __slots__ = ("busy", "due", "failures", "seq")
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.due = math.inf
+        self.busy = False
+        self.failures = 0
+
+
+class Item(Node):
+    """One watched run; ``born`` and ``seen`` are moments of the loop's clock, None and -inf while unknown."""
+
+    __slots__ = ("born", "hazard", "notebook", "place", "run_id", "seen", "watched_to")
+
+    def __init__(self, run_id: str, notebook: Notebook | None, born: float | None, now: float) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.notebook = notebook
+        self.born = born
+        self.seen = now if born is not None else -math.inf
+        self.hazard = 0.0
+        self.place: Page | None = None
+        self.watched_to = 0.0  # age up to which the lengths know of it
+
+
+class Page(Node):
+    """Runs that one request may tell of: a page by its token, or a notebook's frontier."""
+
+    __slots__ = ("_base", "_sums", "members", "notebook", "oldest", "token")
+
+    def __init__(self, notebook: Notebook, token: str | None) -> None:
+        super().__init__()
+        self.notebook = notebook
+        self.token = token
+        self.members: dict[str, Item] = {}
+        self.oldest = math.inf
+        self._base = 0.0
+        # Sums over the members of h, h s and h s^2, s the moment each was last seen, reckoned from the base.
+        self._sums = (0.0, 0.0, 0.0)
+
+    def put(self, item: Item) -> None:
+        """Take in a run."""
+        if not self.members:
+            self._base = item.seen
+        item.place = self
+        self.members[item.run_id] = item
+        self._count(item, 1.0)
+        self.oldest = min(self.oldest, item.seen)
+
+    def take_out(self, item: Item) -> None:
+        """Let a run go."""
+        item.place = None
+        del self.members[item.run_id]
+        if self.members:
+            self._count(item, -1.0)
+        else:
+            self._sums, self.oldest = (0.0, 0.0, 0.0), math.inf
+
+    def _count(self, item: Item, sign: float) -> None:
+        h, s = sign * item.hazard, item.seen - self._base
+        a, b, c = self._sums
+        self._sums = (a + h, b + h * s, c + h * s * s)
+
+    def reckon(self, now: float) -> None:
+        """Reckon the sums anew, for rounding adds up and the oldest may be gone."""
+        self._base, self._sums, self.oldest = now, (0.0, 0.0, 0.0), math.inf
+        for item in self.members.values():
+            self._count(item, 1.0)
+            self.oldest = min(self.oldest, item.seen)
+
+    def worth_reading(self, price: float) -> float:
+        """When the members' expected lateness reaches the price."""
+        a, b, c = self._sums
+        if a <= 0.0:
+            return math.inf
+        return self._base + (b + math.sqrt(max(b * b - a * (c - 2.0 * price), 0.0))) / a
+
+
+class Frontier(Page):
+    """Where a notebook's runs of unknown place wait while a sweep follows the pages; ``token`` is the sweep's next."""
+
+    __slots__ = ("began", "fruitless", "wrapped")
+
+    def __init__(self, notebook: Notebook) -> None:
+        super().__init__(notebook, None)
+        self.restart(None)
+
+    def restart(self, token: str | None) -> None:
+        """Let the next page read be the first of a new sweep."""
+        self.token = token
+        self.began: float | None = None
+        self.fruitless = 0
+        self.wrapped = False
+
+
+class Notebook:
+    """What is known of one notebook: its lengths, its pages, and where its new runs appear."""
+
+    __slots__ = ("_counted", "durations", "entry", "frontier", "id", "newest", "pages", "scouted", "unlisted_until")
+
+    def __init__(self, notebook_id: str, pool: Durations) -> None:
+        self.id = notebook_id
+        self.durations = Durations(pool)
+        self.pages: dict[str | None, Page] = {}
+        self.frontier = Frontier(self)
+        self.entry: str | None = None
+        self.newest = -math.inf
+        self.unlisted_until = -math.inf
+        self.scouted = False
+        self._counted: set[str] = set()
+
+    def page(self, token: str | None) -> Page:
+        """The page of a token."""
+        known = self.pages.get(token)
+        if known is None:
+            known = self.pages[token] = Page(self, token)
+        return known
+
+    def foreign_ended(self, run_id: str, length: float) -> None:
+        """Take in the length of a run nobody watches, which a page showed for nothing."""
+        if len(self._counted) < COUNTED and run_id not in self._counted:
+            self._counted.add(run_id)
+            self.durations.observe(0.0, length, ended=True)
+
+
+class Look:
+    """A request worth making: of ``item`` by itself, or of the page with ``token`` for the sake of ``page``."""
+
+    __slots__ = ("at", "begun", "found", "item", "notebook", "page", "scouting", "token")
+
+    def __init__(
+        self,
+        at: float,
+        *,
+        item: Item | None = None,
+        page: Page | None = None,
+        scouting: bool = False,
+    ) -> None:
+        self.at = at
+        self.begun = False
+        self.item = item
+        self.page = page
+        self.notebook = page.notebook if page is not None else None
+        self.token = page.token if page is not None else None
+        self.scouting = scouting
+        self.found = 0  # runs it met whose place had not been known

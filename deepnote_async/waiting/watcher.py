@@ -1,0 +1,378 @@
+"""The watcher: every awaited run of a client registered once, however many await it, and one look after another.
+
+It has one task while anything is watched, and one more for each look on the wire. The schedule says what to look at;
+a look passes the gate first and is chosen then, so that the choice is as late as it can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from ..errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    DecodeError,
+    DeepnoteError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+    UnprocessableEntityError,
+)
+from ..gate import Lane
+from ..models import Run, RunStarted, RunStatus
+from ..resources.notebooks import runs_path
+from ..resources.runs import RunRef, run_id_of, run_path
+from ..snapshots import Snapshot, may_still_come
+from ..wire import page_query, query_string, read_run, read_runs
+from .outage import Outage
+from .places import Item, Look, Page
+from .schedule import Schedule
+
+if TYPE_CHECKING:
+    from ..session import Session
+    from ..settings import PollPolicy
+    from .wait import Outcome, Wait
+
+__all__ = ["Watched", "Watcher"]
+
+logger = logging.getLogger("deepnote_async")
+
+PAGE_SIZE: Final = 100
+
+
+class Watched(Item):
+    """One watched run: what is known of it and who waits."""
+
+    __slots__ = ("added", "end", "failing_since", "ours_since", "read_until", "seen_before", "status", "waits")
+
+    def __init__(self, run_id: str, born: float | None, now: float) -> None:
+        super().__init__(run_id, None, born, now)
+        self.added = now
+        self.status: RunStatus | None = None
+        self.seen_before = False
+        self.waits: list[Wait] = []
+        self.end: Run | None = None
+        self.read_until = math.inf  # once it has ended: until when it is read again for what is still to come
+        self.failing_since: float | None = None
+        self.ours_since: float | None = None
+
+    def delivery(self) -> Snapshot | None:
+        """The snapshot to ask for next: the first that somebody still waits for."""
+        return next((wait.snapshot for wait in self.waits if wait.snapshot is not None), None)
+
+
+class Watcher:
+    """Watches the runs of one token."""
+
+    def __init__(self, session: Session, poll: PollPolicy) -> None:
+        self._session = session
+        self._core = session.core
+        self._poll = poll
+        self._schedule = Schedule(poll, session.core.rng)
+        self._watched: dict[str, Watched] = {}
+        self._outage = Outage(poll)
+        self._task: asyncio.Task[None] | None = None
+        self._alarm: asyncio.Future[None] | None = None
+        self._looks = 0
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    # Coming and going.
+
+    def watch(self, ref: RunRef, wait: Wait) -> None:
+        """Let ``wait`` be told how a run ends."""
+        run_id = run_id_of(ref)
+        if run_id in wait.open:
+            return
+        if isinstance(ref, Run) and ref.is_terminal and wait.snapshot is None:
+            wait.tell(run_id, ref)
+            return
+        watched = self._watched.get(run_id)
+        if watched is None:
+            watched = self._register(run_id, ref)
+        watched.waits.append(wait)
+        wait.open[run_id] = watched
+        if self._task is None:
+            self._task = self._core.spawn(self._work(), "deepnote watcher")
+        self._ring()
+
+    def _register(self, run_id: str, ref: RunRef) -> Watched:
+        now = self._core.now()
+        started = self._core.started.when(run_id)
+        told = ref if isinstance(ref, Run | RunStarted) else None
+        born = started if started is not None or told is None else self._on_our_clock(told.created_at, now)
+        watched = self._watched[run_id] = Watched(run_id, born, now)
+        watched.ours_since = born if isinstance(told, RunStarted) else started
+        if told is not None:
+            watched.status = told.status
+            if told.notebook_id is not None:
+                watched.notebook = self._schedule.notebook(told.notebook_id)
+        if isinstance(told, Run) and told.is_terminal:
+            self._has_ended(watched, told, now)
+            self._schedule.read_at(watched, now)
+        else:
+            self._schedule.add(watched, now)
+        return watched
+
+    def _on_our_clock(self, time: datetime | None, now: float) -> float | None:
+        if time is None:
+            return None
+        return min(now - (self._core.clock.at(now) - time.timestamp()), now)
+
+    def forget(self, wait: Wait) -> None:
+        """Let a wait go with all its runs, which go on without it."""
+        for run_id, watched in wait.open.items():
+            watched.waits.remove(wait)
+            if not watched.waits:
+                self._schedule.remove(watched)
+                del self._watched[run_id]
+        wait.open.clear()
+        self._stop_if_idle()
+
+    def _stop_if_idle(self) -> None:
+        if not self._watched and self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self._outage.over()
+
+    def hasten(self, wait: Wait) -> None:
+        """Look at a wait's open runs now, as far as the gate lets it."""
+        self._outage.resting_until = 0.0
+        self._schedule.hasten(wait.open.values(), self._core.now())
+        self._ring()
+
+    def close(self) -> None:
+        """End every wait, for the client is closed."""
+        self._end_all(lambda: ClientClosedError("the client was closed while the run was awaited; the run goes on"))
+
+    def _end_all(self, error: Callable[[], DeepnoteError]) -> None:
+        for watched in list(self._watched.values()):
+            self._tell(watched, error())
+
+    # The work.
+
+    def _ring(self) -> None:
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
+
+    async def _sleep(self, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        alarm = self._alarm = loop.create_future()
+        timer = None if until == math.inf else loop.call_at(until, self._ring)
+        try:
+            await alarm
+        finally:
+            self._alarm = None
+            if timer is not None:
+                timer.cancel()
+
+    def _next_look(self) -> float:
+        due = self._schedule.next_due()
+        if due is None or (self._outage.severe and self._looks):
+            return math.inf
+        return max(due, self._outage.resting_until)
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                due = self._next_look()
+                if due > self._core.now():
+                    await self._sleep(due)
+                else:
+                    await self._session.gate.enter(Lane.LOOK)
+                    self._begin_look()
+        except Exception as error:  # noqa: BLE001 - a bug must not leave anybody waiting for ever
+            self._task = None
+            self._died(error)
+
+    def _died(self, error: Exception) -> None:
+        logger.exception("the watcher failed; every wait ends with it")
+        reason = f"the watcher failed: {type(error).__name__}: {error}"
+        self._end_all(lambda: error if isinstance(error, DeepnoteError) else DeepnoteError(reason))
+
+    def _begin_look(self) -> None:
+        look = self._schedule.choose(self._core.now())
+        if look is None:
+            self._session.gate.unused()
+            return
+        self._looks += 1
+        task = self._core.spawn(self._look(look), "deepnote look")
+        task.add_done_callback(functools.partial(self._look_over, look))
+
+    def _look_over(self, look: Look, _: object) -> None:
+        self._looks -= 1
+        if not look.begun:
+            self._session.gate.leave()
+        self._ring()
+
+    async def _look(self, look: Look) -> None:
+        look.begun = True
+        try:
+            if isinstance(look.item, Watched):
+                await self._look_at_run(look, look.item)
+            else:
+                await self._look_at_page(look)
+        except ClientClosedError:
+            return
+        except Exception as error:  # noqa: BLE001 - as above
+            self._died(error)
+
+    async def _look_at_run(self, look: Look, watched: Watched) -> None:
+        delivery = watched.delivery()
+        query = "" if delivery is None else query_string({"snapshotDelivery": delivery})
+        request = self._session.request("GET", run_path(watched.run_id), query=query)
+        try:
+            run = await self._session.attempt(request, read_run, lane=Lane.LOOK)
+        except (ApiError, TransportError, DecodeError) as error:
+            if self._watched.get(watched.run_id) is watched:
+                self._failed_alone(look, watched, error)
+            return
+        self._outage.over()
+        if self._watched.get(watched.run_id) is watched:
+            self._seen_alone(look, watched, run, delivery)
+
+    async def _look_at_page(self, look: Look) -> None:
+        notebook = look.notebook
+        assert notebook is not None  # noqa: S101 - looks of pages have one
+        request = self._session.request("GET", runs_path(notebook.id), query=page_query(PAGE_SIZE, look.token))
+        try:
+            runs, next_token = await self._session.attempt(request, read_runs, lane=Lane.LOOK)
+        except (ApiError, TransportError, DecodeError) as error:
+            self._failed_page(look, error)
+            return
+        self._outage.over()
+        self._seen_page(look, runs, next_token)
+
+    # What a look showed.
+
+    def _seen_page(self, look: Look, runs: Iterable[Run], next_token: str | None) -> None:
+        now = self._core.now()
+        here = self._schedule.page_of(look)
+        for run in runs:
+            watched = self._watched.get(run.run_id)
+            if watched is None:
+                length = run.duration
+                if length is not None:
+                    here.notebook.foreign_ended(run.run_id, length.total_seconds())
+            elif watched.end is None:
+                self._seen_listed(look, here, watched, run, now)
+        self._schedule.page_read(look, here, next_token, now)
+
+    def _seen_listed(self, look: Look, here: Page, watched: Watched, run: Run, now: float) -> None:
+        if watched.notebook is None or watched.place is here.notebook.frontier:
+            look.found += 1
+            watched.notebook = here.notebook
+        self._changed(watched, run)
+        if not run.is_terminal:
+            self._schedule.met(watched, here, self._on_our_clock(run.created_at, now), now)
+            return
+        self._has_ended(watched, run, now)
+        if run.succeeded:
+            self._tell(watched, run, [wait for wait in watched.waits if wait.snapshot is None])
+        if watched.waits:
+            # A listed row has neither error nor snapshot.
+            self._schedule.read_at(watched, now)
+
+    def _seen_alone(self, look: Look, watched: Watched, run: Run, delivery: Snapshot | None) -> None:
+        now = self._core.now()
+        watched.failing_since = None
+        if watched.notebook is None and run.notebook_id is not None:
+            watched.notebook = self._schedule.notebook(run.notebook_id)
+        self._changed(watched, run)
+        if not run.is_terminal and watched.end is None:
+            self._schedule.met_alone(look, self._on_our_clock(run.created_at, now), now)
+            return
+        if watched.end is None:
+            self._has_ended(watched, run, now)
+        settled = not may_still_come(run) or now >= watched.read_until
+        self._tell(
+            watched,
+            run if run.is_terminal else watched.end or run,
+            [wait for wait in watched.waits if wait.snapshot is None or (settled and wait.snapshot == delivery)],
+        )
+        if watched.waits:
+            again = watched.delivery() == delivery and not settled
+            self._schedule.read_at(watched, now + self._poll.initial if again else now)
+
+    def _has_ended(self, watched: Watched, run: Run, now: float) -> None:
+        length = run.duration
+        self._schedule.ended(watched, length.total_seconds() if length is not None else None)
+        self._schedule.remove(watched)
+        watched.end = run
+        watched.read_until = now + self._poll.snapshot_wait
+
+    def _changed(self, watched: Watched, run: Run) -> None:
+        if run.status != watched.status or not watched.seen_before:
+            watched.status = run.status
+            watched.seen_before = True
+            for wait in watched.waits:
+                wait.update(run)
+
+    def _tell(self, watched: Watched, outcome: Outcome, waits: list[Wait] | None = None) -> None:
+        """Tell some of those who wait, or all; when nobody waits any more the run is no longer watched."""
+        told = watched.waits if waits is None else waits
+        watched.waits = [] if waits is None else [wait for wait in watched.waits if wait not in told]
+        for wait in told:
+            wait.tell(watched.run_id, outcome)
+        if not watched.waits and self._watched.pop(watched.run_id, None) is not None:
+            self._schedule.remove(watched)
+            self._stop_if_idle()
+
+    # What a look failed to show.
+
+    def _failed_alone(self, look: Look, watched: Watched, error: ApiError | TransportError | DecodeError) -> None:
+        now = self._core.now()
+        if isinstance(error, RateLimitError):
+            self._schedule.throttled(look, now)
+            return
+        fatal = self._is_fatal(watched, error, now)
+        if watched.end is not None and (fatal or now >= watched.read_until):
+            self._tell(watched, watched.end)
+            return
+        if watched.failing_since is None:
+            watched.failing_since = now
+        if fatal or now - watched.failing_since >= self._poll.give_up_after:
+            self._tell(watched, error)
+            return
+        self._schedule.failed(look, now)
+        self._count_failure(error, now)
+
+    def _is_fatal(self, watched: Watched, error: DeepnoteError, now: float) -> bool:
+        if isinstance(error, NotFoundError):
+            # The service may show a run a moment after it has accepted its start.
+            return watched.ours_since is None or now - watched.ours_since >= self._poll.visible_after
+        if isinstance(error, BadRequestError | UnprocessableEntityError):
+            # A run never seen whose id the service refuses: no later look will find it.
+            return not watched.seen_before
+        return isinstance(error, AuthenticationError | PermissionDeniedError)
+
+    def _failed_page(self, look: Look, error: ApiError | TransportError | DecodeError) -> None:
+        now = self._core.now()
+        if isinstance(error, RateLimitError):
+            self._schedule.throttled(look, now)
+        elif isinstance(error, TransportError | ServerError):
+            self._schedule.failed(look, now)
+            self._count_failure(error, now)
+        else:
+            self._schedule.page_refused(look, now)
+
+    def _count_failure(self, error: DeepnoteError, now: float) -> None:
+        if not isinstance(error, TransportError | ServerError | DecodeError):
+            return
+        since = self._outage.failed(error, now, len(self._watched))
+        if now - since < self._poll.give_up_after:
+            return
+        for watched in list(self._watched.values()):
+            if now - max(since, watched.added) >= self._poll.give_up_after:
+                self._tell(watched, watched.end or error)

@@ -1,0 +1,435 @@
+"""JSON to models and back, in both dialects of the service.
+
+The reference definition and the live service differ in envelopes, in the name of a run's end time and in what they
+leave out; a decoder takes whichever it is given. What the service sends beyond is kept in ``extra``; a missing id is a
+:class:`DecodeError`, never a KeyError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode
+
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from .errors import DecodeError, InvalidRequestError
+from .models import (
+    NOTHING_EXTRA,
+    AccessLevel,
+    Me,
+    Notebook,
+    NotebookInput,
+    Project,
+    ProjectType,
+    Run,
+    RunStarted,
+    RunStatus,
+)
+
+__all__ = [
+    "anything",
+    "decode",
+    "dump",
+    "nothing",
+    "page_query",
+    "query_string",
+    "read_me",
+    "read_notebook",
+    "read_project",
+    "read_projects",
+    "read_run",
+    "read_run_started",
+    "read_runs",
+    "readable",
+    "redact",
+    "segment",
+]
+
+try:
+    from orjson import loads as _loads
+except ImportError:
+    _loads = json.loads
+
+T = TypeVar("T")
+Decoder = Callable[[Any], T]
+
+
+class _Unreadable(ValueError):
+    """A value that is not what its place asks for."""
+
+
+# Leaves. Each takes the value and, for cattrs, a type it does not need.
+
+
+def _text(value: Any, _: Any = None) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    raise _Unreadable(f"{type(value).__name__} where text belongs")
+
+
+def _identifier(value: Any, _: Any = None) -> str:
+    if type(value) is str and value:
+        return value
+    raise _Unreadable("no id")
+
+
+def _time(value: Any, _: Any = None) -> datetime | None:
+    if not value:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise _Unreadable("no ISO 8601 time") from None
+
+
+def _flag(value: Any, _: Any = None) -> bool | None:
+    if value is None or type(value) is bool:
+        return value
+    raise _Unreadable(f"{type(value).__name__} where a boolean belongs")
+
+
+def _list(value: Any, _: Any = None) -> list[Any] | None:
+    if value is None or type(value) is list:
+        return value
+    raise _Unreadable(f"{type(value).__name__} where a list belongs")
+
+
+def _mapping(value: Any, _: Any = None) -> Mapping[str, Any]:
+    return NOTHING_EXTRA if value is None else _object(value)
+
+
+def _mapping_or_none(value: Any, _: Any = None) -> Mapping[str, Any] | None:
+    return None if value is None else _object(value)
+
+
+def _anything(value: Any, _: Any = None) -> Any:
+    return value
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if type(value) is dict:
+        return value
+    raise _Unreadable(f"{type(value).__name__} where an object belongs")
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [_object(item) for item in _list(value) or ()]
+
+
+_STATUSES: Final = {
+    str(status): status
+    for status in (
+        RunStatus.PENDING,
+        RunStatus.RUNNING,
+        RunStatus.SUCCESS,
+        RunStatus.ERROR,
+        RunStatus.INTERNAL_ERROR,
+        RunStatus.STOPPED,
+    )
+}
+
+
+def _status(value: Any, _: Any = None) -> RunStatus:
+    if type(value) is str and value:
+        return _STATUSES.get(value) or RunStatus(value)
+    raise _Unreadable("no status")
+
+
+def _project_type(value: Any, _: Any = None) -> ProjectType | None:
+    text = _text(value)
+    return None if text is None else ProjectType(text)
+
+
+def _access_level(value: Any, _: Any = None) -> AccessLevel | None:
+    text = _text(value)
+    return None if text is None else AccessLevel(text)
+
+
+def _run_error(value: Any, _: Any = None) -> str | None:
+    """Text, or an object with a message: both have been seen."""
+    if type(value) is dict:
+        value = value.get("message") or value.get("error") or json.dumps(value)
+    return _text(value)
+
+
+def _blocks(value: Any, _: Any = None) -> list[Mapping[str, Any]]:
+    return list(_objects(value))
+
+
+def _blocks_or_none(value: Any, _: Any = None) -> list[Mapping[str, Any]] | None:
+    return None if value is None else _blocks(value)
+
+
+# Branches. cattrs writes one straight-line function for each class from the names of its fields on the wire.
+
+_converter: Final = cattrs.Converter(detailed_validation=False)
+_EXTRA: Final = "\0extra"  # no JSON key of the service's can be this one by accident
+
+
+def _field(name: str, leaf: Callable[..., Any]) -> Any:
+    return override(rename=name, struct_hook=leaf)
+
+
+def _structure(cls: type[T], **fields: Any) -> Callable[[dict[str, Any]], T]:
+    fields["extra"] = _field(_EXTRA, _anything)
+    known = frozenset(field.rename for field in fields.values())
+    generated = make_dict_structure_fn(cls, _converter, _cattrs_detailed_validation=False, **fields)
+
+    def structure(data: dict[str, Any]) -> T:
+        if not data.keys() <= known:
+            data = data | {_EXTRA: {key: value for key, value in data.items() if key not in known}}
+        return generated(data, cls)
+
+    return structure
+
+
+_run_fields: Final = _structure(
+    Run,
+    run_id=_field("runId", _identifier),
+    notebook_id=_field("notebookId", _text),
+    status=_field("status", _status),
+    created_at=_field("createdAt", _time),
+    finished_at=_field("completedAt", _time),
+    error=_field("error", _run_error),
+    snapshot_status=_field("snapshotStatus", _text),
+    snapshot_content=_field("snapshotContent", _text),
+    snapshot_download_url=_field("snapshotDownloadUrl", _text),
+    snapshot_blocks=_field("snapshotBlocks", _blocks_or_none),
+)
+_run_started_fields: Final = _structure(
+    RunStarted,
+    run_id=_field("runId", _identifier),
+    status=_field("status", _status),
+    created_at=_field("createdAt", _time),
+    notebook_id=_field("notebookId", _text),
+)
+_input_fields: Final = _structure(
+    NotebookInput,
+    name=_field("name", _identifier),
+    type=_field("type", _text),
+    value=_field("value", _anything),
+    label=_field("label", _text),
+    options=_field("options", _list),
+    multiple=_field("multiple", _flag),
+    min=_field("min", _anything),
+    max=_field("max", _anything),
+    step=_field("step", _anything),
+)
+
+
+def _inputs(value: Any, _: Any = None) -> list[NotebookInput]:
+    return [_input_fields(item) for item in _objects(value)]
+
+
+_notebook_fields: Final = _structure(
+    Notebook,
+    id=_field("id", _identifier),
+    name=_field("name", _text),
+    project_id=_field("projectId", _text),
+    blocks=_field("blocks", _blocks),
+    inputs=_field("inputs", _inputs),
+)
+
+
+def _notebooks(value: Any, _: Any = None) -> list[Notebook]:
+    return [_notebook_fields(item) for item in _objects(value)]
+
+
+_project_fields: Final = _structure(
+    Project,
+    id=_field("id", _identifier),
+    name=_field("name", _text),
+    project_type=_field("projectType", _project_type),
+    folder_id=_field("folderId", _text),
+    created_at=_field("createdAt", _time),
+    updated_at=_field("updatedAt", _time),
+    folder=_field("folder", _mapping_or_none),
+    notebooks=_field("notebooks", _notebooks),
+)
+_me_fields: Final = _structure(
+    Me,
+    api_key=_field("apiKey", _mapping),
+    user=_field("user", _mapping),
+    workspace=_field("workspace", _mapping),
+    access_level=_field("accessLevel", _access_level),
+)
+
+
+# Dialects: what differs between the reference definition and the live service is made one here.
+
+
+def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
+    data = _object(data)
+    inner = data.get(envelope)
+    return inner if type(inner) is dict else data
+
+
+def _run(data: dict[str, Any]) -> Run:
+    if "finishedAt" in data:
+        data = dict(data)
+        finished = data.pop("finishedAt")
+        data["completedAt"] = data.get("completedAt") or finished
+    if "runId" not in data and "id" in data:
+        data = dict(data)
+        data["runId"] = data.pop("id")
+    if type(data.get("snapshot")) is dict:
+        data = _flat_snapshot(data)
+    return _run_fields(data)
+
+
+def _flat_snapshot(data: dict[str, Any]) -> dict[str, Any]:
+    """Some deployments nest the snapshot; left in ``extra`` its link would no longer be a secret."""
+    data = dict(data)
+    nested = dict(data.pop("snapshot"))
+    link = nested.pop("downloadUrl", None)
+    nested.setdefault("snapshotDownloadUrl", link)
+    for name in ("snapshotContent", "snapshotDownloadUrl", "snapshotStatus", "snapshotBlocks"):
+        data[name] = data.get(name) or nested.pop(name, None)
+    return data
+
+
+def read_run(data: Any) -> Run:
+    """A run, in its envelope or bare."""
+    return _run(_unwrap(data, "run"))
+
+
+def read_run_started(data: Any) -> RunStarted:
+    """The receipt of a start, bare or in an envelope."""
+    data = _unwrap(data, "run")
+    if "runId" not in data and "id" in data:
+        data = dict(data)
+        data["runId"] = data.pop("id")
+    return _run_started_fields(data)
+
+
+def read_notebook(data: Any) -> Notebook:
+    """A notebook, in its envelope or bare."""
+    return _notebook_fields(_unwrap(data, "notebook"))
+
+
+def read_project(data: Any) -> Project:
+    """A project, in its envelope (live) or bare (reference)."""
+    return _project_fields(_unwrap(data, "project"))
+
+
+def read_me(data: Any) -> Me:
+    """The owner of the key."""
+    return _me_fields(_object(data))
+
+
+def read_runs(data: Any) -> tuple[list[Run], str | None]:
+    """A page of runs and the next page's token."""
+    return [_run(item) for item in _items(data, "runs")], _next_token(data)
+
+
+def read_projects(data: Any) -> tuple[list[Project], str | None]:
+    """A page of projects and the next page's token."""
+    return [_project_fields(item) for item in _items(data, "projects")], _next_token(data)
+
+
+def _items(data: Any, name: str) -> list[dict[str, Any]]:
+    data = _object(data)
+    if name not in data:
+        raise _Unreadable(f"no {name!r}")
+    items: list[dict[str, Any]] = data[name]
+    if type(items) is list and all(type(item) is dict for item in items):
+        return items
+    raise _Unreadable(f"{name!r} is no list of objects")
+
+
+def _next_token(data: dict[str, Any]) -> str | None:
+    """Null, absent and empty all end a list, and so does ``hasMore: false``."""
+    pagination = _mapping(data.get("pagination"))
+    if pagination.get("hasMore") is False:
+        return None
+    return _text(pagination.get("nextPageToken")) or None
+
+
+def decode(reader: Decoder[T], body: bytes, status: int | None = None) -> T:
+    """Read a success with one of the readers; raises :class:`DecodeError` with the body kept."""
+    try:
+        # Where nothing is wanted, or nothing came and anything will do, there is nothing to parse.
+        return reader(None if reader is nothing or (not body and reader is anything) else _loads(body))
+    except _Unreadable as error:
+        reason = str(error)
+    except KeyError as error:
+        reason = f"no {error}"
+    except RecursionError:
+        reason = "nested past reason"
+    except ValueError:
+        reason = "no JSON"
+    raise DecodeError(f"the service's answer cannot be read: {reason}", body=readable(body), status=status)
+
+
+def nothing(_: Any) -> None:
+    """For answers that say nothing beyond their status."""
+
+
+def anything(data: Any) -> Any:
+    """Any JSON value, as it is."""
+    return data
+
+
+_LINK: Final = re.compile(r'("(?:snapshotDownloadUrl|downloadUrl)"\s*:\s*)"(?:[^"\\]|\\.)*"')
+
+
+def redact(text: str) -> str:
+    """A text without the signed links a run carries."""
+    return _LINK.sub(r'\1"***"', text)
+
+
+def readable(body: bytes) -> str:
+    """A body as text, whatever its bytes."""
+    return body.decode("utf-8", "replace")
+
+
+# And back.
+
+
+def dump(value: Any) -> bytes:
+    """JSON for a request's body; raises :class:`InvalidRequestError` for what JSON cannot say."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"this cannot be written as JSON: {error}") from None
+
+
+def segment(value: object, name: str) -> str:
+    """An opaque id as one segment of a path, percent-encoded; raises :class:`InvalidRequestError` where it cannot be.
+
+    Empty, ``.`` and ``..`` would lead to another path, so they are refused.
+    """
+    text = value if isinstance(value, str) else str(value) if isinstance(value, uuid.UUID) else None
+    if text is None or text in {"", ".", ".."}:
+        raise InvalidRequestError(f"{name} is the id as text, not {value!r}")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise InvalidRequestError(f"{name} holds a lone surrogate, which no URL can carry") from None
+
+
+def query_string(params: Mapping[str, Any] | None) -> str:
+    """Parameters as a query, those that are None left out."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in (params or {}).items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if item is not None:
+                pairs.append((name, str(item).lower() if isinstance(item, bool) else str(item)))
+    try:
+        return urlencode(pairs, quote_via=quote, safe="")
+    except UnicodeEncodeError:
+        raise InvalidRequestError("a parameter holds a lone surrogate, which no URL can carry") from None
+
+
+def page_query(page_size: int | None, page_token: str | None, **filters: str | None) -> str:
+    """The query of one page; raises :class:`InvalidRequestError` for a page size outside 1 to 100."""
+    if page_size is not None and (type(page_size) is not int or not 1 <= page_size <= 100):
+        raise InvalidRequestError(f"page_size is a whole number from 1 to 100, not {page_size!r}")
+    return query_string({**filters, "pageSize": page_size, "pageToken": page_token})
