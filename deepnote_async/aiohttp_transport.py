@@ -72,7 +72,7 @@ class AiohttpTransport:
         self._reads = self._starts = self._foreign = None
 
     def _session(self, idle: float, *, counting: bool = False, bare: bool = False) -> aiohttp.ClientSession:
-        traces: list[aiohttp.TraceConfig[SimpleNamespace]] = [_counting_headers()] if counting else []
+        traces: list[aiohttp.TraceConfig] = [_counting_headers()] if counting else []
         borrowed = None if bare else self._options.session
         if borrowed is not None:
             if borrowed.connector is None or borrowed.closed:
@@ -90,10 +90,9 @@ class AiohttpTransport:
         return session
 
     def _connector(self, idle: float) -> aiohttp.TCPConnector:
-        # No limit here: the gate admits no more than there are slots, and a wait in the pool would count as the service's.
-        return aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=idle, ssl=self._options.ssl_context if self._options.ssl_context else True
-        )
+        # No limit here: the gate admits no more than there are slots, and a wait in the pool would count as the
+        # service's.
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=idle, ssl=self._options.ssl_context or True)
 
     def _proxy(self, url: str) -> str | None:
         if self._options.proxy is not None:
@@ -179,13 +178,13 @@ async def _pour(response: aiohttp.ClientResponse, sink: Callable[[bytes], Awaita
     return b""
 
 
-def _counting_headers() -> aiohttp.TraceConfig[SimpleNamespace]:
+def _counting_headers() -> aiohttp.TraceConfig:
     """Counts how often a request's headers left: 0 says for certain that the service saw nothing of it."""
 
     async def count(_: object, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.sent += 1
 
-    config: aiohttp.TraceConfig[SimpleNamespace] = aiohttp.TraceConfig()
+    config = aiohttp.TraceConfig()
     config.on_request_headers_sent.append(count)
     return config
 

@@ -15,7 +15,7 @@ import attrs
 
 from .aiohttp_transport import AiohttpTransport, ConnectionOptions
 from .core import GRACE, Core
-from .credentials import Secret, TokenProvider, TokenSource, masked
+from .credentials import TokenProvider, TokenSource, masked
 from .errors import ConfigurationError, DeepnoteError, InvalidRequestError
 from .gate import Gate
 from .models import ClientStats, Me, Run, RunStarted
@@ -83,15 +83,15 @@ class DeepnoteClient:
         session: aiohttp.ClientSession | None = None,
         transport: Transport | None = None,
     ) -> None:
-        token = masked(token)
-        proxy = masked(proxy)
+        token = key = masked(token)  # no frame of ours keeps the clear text
+        proxy = via = masked(proxy)
         _check_whole("max_connections", max_connections)
         _check_whole("max_response_bytes", max_response_bytes)
         if session is not None and transport is not None:
             raise ConfigurationError("session and transport exclude each other: give one of them")
         if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
             raise ConfigurationError("rate_limiter has the methods acquire() and answered(status, headers)")
-        options = ConnectionOptions(proxy=proxy, ssl_context=ssl_context, trust_env=trust_env, session=session)
+        options = ConnectionOptions(proxy=via, ssl_context=ssl_context, trust_env=trust_env, session=session)
         timeouts = Timeouts(timeout=timeout, total_timeout=total_timeout)
         core = Core(transport or AiohttpTransport(options), options.slots(max_connections), timeout)
         self._owner = True
@@ -99,7 +99,7 @@ class DeepnoteClient:
             Session(
                 core,
                 parse_base_url(base_url, allow_http=allow_http),
-                TokenSource(token),
+                TokenSource(key),
                 Gate(core.slots, rate_limiter or TokenBucket()),
                 timeouts,
                 retry,
@@ -153,9 +153,9 @@ class DeepnoteClient:
 
         With another token it has a rate limiter and a watcher of its own, for limits go by key.
         """
-        token = masked(token)
+        token = key = masked(token)
         mine = self._session
-        tokens = mine.tokens if isinstance(token, _Unset) else TokenSource(token)
+        tokens = mine.tokens if isinstance(token, _Unset) else TokenSource(key)
         same_key = tokens is mine.tokens
         session = Session(
             mine.core,
@@ -191,9 +191,9 @@ class DeepnoteClient:
 
         Gate, errors and retry rules are those of every call. None is returned for an empty answer.
         """
-        if not isinstance(method, str) or method.upper() not in _METHODS:
+        if method.upper() not in _METHODS:
             raise InvalidRequestError(f"method is one of {', '.join(sorted(_METHODS))}, not {method!r}")
-        if not isinstance(path, str) or not path.startswith("/") or "?" in path or "#" in path:
+        if not path.startswith("/") or "?" in path or "#" in path:
             raise InvalidRequestError("path begins with / and has no query: pass that as params={...}")
         try:
             encoded = quote(path, safe="/%:@!$&'()*+,;=~")

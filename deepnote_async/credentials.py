@@ -16,7 +16,7 @@ TokenProvider: TypeAlias = Callable[[], str | Awaitable[str]]
 
 
 class Secret:
-    """A text that shows itself only to who asks by name; its repr, str and format are masked, and it does not pickle."""
+    """A text that shows itself only when asked by name: repr, str and format are masked, and it does not pickle."""
 
     __slots__ = ("_text",)
 

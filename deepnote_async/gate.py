@@ -61,7 +61,19 @@ class Slots:
 class Gate:
     """Lets requests through as slots and the limiter allow."""
 
-    __slots__ = ("__weakref__", "_closed", "_lanes", "_limiter", "_pump", "_row", "_slots", "_spare", "_started_last", "_try", "waiting")
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_lanes",
+        "_limiter",
+        "_pump",
+        "_row",
+        "_slots",
+        "_spare",
+        "_started_last",
+        "_try",
+        "waiting",
+    )
 
     def __init__(self, slots: Slots, limiter: RateLimiter) -> None:
         self._slots = slots
@@ -168,7 +180,7 @@ class Gate:
                 if not self._spare:
                     await self._limiter.acquire()
                 self._grant()
-        except Exception as error:  # noqa: BLE001 - a limiter of the user's may raise anything
+        except Exception as error:
             logger.exception("the rate limiter failed")
             reason = f"the rate limiter failed: {type(error).__name__}: {error}"
             self._pump = None

@@ -154,7 +154,7 @@ class Run:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: getattr(self, name) for name in self.__slots__ if name != "__weakref__"}
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         return state | {"snapshot_download_url": None, "extra": dict(self.extra)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

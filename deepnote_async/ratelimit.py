@@ -172,7 +172,7 @@ class Bucket:
         return self._estimate * (1.0 + (1.0 - BACK_OFF_TO) * offset**3)
 
     def answered(self, status: int, headers: Mapping[str, str], now: float) -> None:
-        """Learn from an answer: a 429 pauses every caller, ``RateLimit-*`` headers slow down before it comes to that."""
+        """Learn from an answer: a 429 pauses every caller, ``RateLimit-*`` headers slow down before that."""
         if status == 429:
             self._refused(headers, now)
             return
@@ -273,7 +273,8 @@ class TokenBucket:
 
     async def acquire(self) -> None:
         """Wait for a token; cancelled, it has taken none."""
-        while delay := self._bucket.take(self._now()):
+        # No event tells that a token is due: time does.
+        while delay := self._bucket.take(self._now()):  # noqa: ASYNC110
             await asyncio.sleep(delay)
 
     def give_back(self) -> None:

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from .settings import RetryPolicy
     from .transport import HttpResponse
 
-__all__ = ["LONGEST_PAUSE", "api_error", "backoff", "is_repeatable", "pause_asked", "pause_before_retry", "retry_after", "server_time"]
+__all__ = [
+    "LONGEST_PAUSE",
+    "api_error",
+    "backoff",
+    "is_repeatable",
+    "pause_asked",
+    "pause_before_retry",
+    "retry_after",
+    "server_time",
+]
 
 # The live limit is a window of 60 s, so no pause the service can mean is longer.
 LONGEST_PAUSE: Final = 60.0

@@ -6,12 +6,11 @@ Source: https://deepnote.com/docs/api-reference/runs
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import numbers
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
@@ -26,86 +25,18 @@ StorageMode: TypeAlias = Literal["read_write", "readonly"]
 InputValue: TypeAlias = str | bool | list[str]
 
 
-@attrs.frozen
-class RunRequest:
-    """One run to start: of a whole notebook, or with ``block_ids`` of some of its blocks.
-
-    ``inputs`` maps the names of the notebook's input blocks to text, booleans or lists of text; numbers and dates
-    are turned into text. ``detached`` runs (the service's default) execute a copy on a machine of their own;
-    ``detached_run_storage_mode`` is for them alone. ``block_ids`` need a live run, so ``detached=False`` is sent with
-    them. ``extra_body`` is merged into the body as it is, for what this client does not know. ``key`` names the
-    request within a batch. Raises :class:`InvalidRequestError` for what the service would refuse.
-    """
-
-    notebook_id: str = attrs.field(converter=lambda value: _notebook_id(value))
-    inputs: Mapping[str, InputValue] | None = attrs.field(
-        default=None, kw_only=True, hash=False, repr=False, converter=lambda value: _inputs(value)
-    )
-    detached: bool | None = attrs.field(default=None, kw_only=True)
-    detached_run_storage_mode: StorageMode | None = attrs.field(default=None, kw_only=True)
-    block_ids: Sequence[str] | None = attrs.field(
-        default=None, kw_only=True, hash=False, converter=lambda value: _block_ids(value)
-    )
-    run_dependent_blocks: bool | None = attrs.field(default=None, kw_only=True)
-    extra_body: Mapping[str, Any] | None = attrs.field(
-        default=None, kw_only=True, hash=False, repr=False, converter=lambda value: _extra_body(value)
-    )
-    key: str | None = attrs.field(default=None, kw_only=True)
-
-    def __attrs_post_init__(self) -> None:
-        if self.block_ids is not None:
-            if self.detached:
-                raise InvalidRequestError("block_ids run in the live notebook: leave out detached or write detached=False")
-            if self.detached_run_storage_mode is not None:
-                raise InvalidRequestError(
-                    "detached_run_storage_mode is for detached runs and block_ids need a live one: leave one of them out"
-                )
-        elif self.run_dependent_blocks is not None:
-            raise InvalidRequestError("run_dependent_blocks needs block_ids: name the blocks whose dependents are to run")
-        if self.detached is False and self.detached_run_storage_mode is not None:
-            raise InvalidRequestError("detached_run_storage_mode is for detached runs: leave it or detached=False out")
-        if self.key is not None and (not isinstance(self.key, str) or not self.key):
-            raise InvalidRequestError("key is non-empty text, or None to derive it from the request")
-
-    def body(self) -> dict[str, Any]:
-        """The JSON body of the start: only what was set, for the defaults are the service's."""
-        body: dict[str, Any] = {"notebookId": self.notebook_id}
-        detached = False if self.block_ids is not None else self.detached
-        for name, value in (
-            ("inputs", self.inputs),
-            ("detached", detached),
-            ("detachedRunStorageMode", self.detached_run_storage_mode),
-            ("blockIds", self.block_ids),
-            ("runDependentBlocks", self.run_dependent_blocks),
-        ):
-            if value is not None:
-                body[name] = value
-        return body | dict(self.extra_body or {})
-
-
-def grid(notebook_id: str, /, **choices: Iterable[Any]) -> Iterator[RunRequest]:
-    """One request for every combination of the choices, the last varying fastest.
-
-    ``grid(nb, region=["EU", "US"], year=range(2020, 2026))`` makes twelve. Each choice is an iterable of input
-    values; raises :class:`InvalidRequestError` for a bare text, whose characters nobody means.
-    """
-    for name, values in choices.items():
-        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-            raise InvalidRequestError(f"the choices of {name!r} are a list of values: write {name}=[{values!r}]")
-    return _combinations(notebook_id, choices)
-
-
-def _combinations(notebook_id: str, choices: Mapping[str, Iterable[Any]]) -> Iterator[RunRequest]:
-    for values in itertools.product(*choices.values()):
-        yield RunRequest(notebook_id, inputs=dict(zip(choices, values, strict=True)) or None)
-
-
 def _notebook_id(value: object) -> str:
     if isinstance(value, uuid.UUID):
         return str(value)
     if not isinstance(value, str) or not value:
         raise InvalidRequestError(f"notebook_id is the notebook's id as text, not {value!r}")
     return value
+
+
+def _key(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise InvalidRequestError("key is non-empty text, or None to derive it from the request")
 
 
 def _block_ids(value: object) -> list[str] | None:
@@ -162,7 +93,7 @@ def _input_value(name: str, value: object) -> InputValue:
 def _list_item(name: str, value: object) -> str:
     value = _plain(name, value)
     if isinstance(value, bool):
-        raise InvalidRequestError(f"input {name!r} has {value} in a list, which holds text only: write {str(value)!r}")
+        raise InvalidRequestError(f"input {name!r} has {value} in a list of text: write {str(value)!r}")
     return _input_text(name, value)
 
 
@@ -200,11 +131,61 @@ def _input_text(name: str, value: object) -> str:
     if value is None:
         raise InvalidRequestError(f"input {name!r} is None: leave it out to use the notebook's own value")
     raise InvalidRequestError(
-        f"input {name!r} is a {type(value).__name__}: the service takes text, booleans, numbers, dates and lists of text"
+        f"input {name!r} is a {type(value).__name__}: inputs are text, booleans, numbers, dates and lists of text"
     )
 
 
-def _finite(name: str, finite: bool, text: str) -> str:  # noqa: FBT001
+def _finite(name: str, finite: bool, text: str) -> str:
     if not finite:
         raise InvalidRequestError(f"input {name!r} is {text.lower()}: no finite number")
     return text
+
+
+@attrs.frozen
+class RunRequest:
+    """One run to start: of a whole notebook, or with ``block_ids`` of some of its blocks.
+
+    ``inputs`` maps the names of the notebook's input blocks to text, booleans or lists of text; numbers and dates
+    are turned into text. ``detached`` runs (the service's default) execute a copy on a machine of their own;
+    ``detached_run_storage_mode`` is for them alone. ``block_ids`` need a live run, so ``detached=False`` is sent with
+    them. ``extra_body`` is merged into the body as it is, for what this client does not know. ``key`` names the
+    request within a batch. Raises :class:`InvalidRequestError` for what the service would refuse.
+    """
+
+    notebook_id: str = attrs.field(converter=_notebook_id)
+    inputs: Mapping[str, InputValue] | None = attrs.field(
+        default=None, kw_only=True, hash=False, repr=False, converter=_inputs
+    )
+    detached: bool | None = attrs.field(default=None, kw_only=True)
+    detached_run_storage_mode: StorageMode | None = attrs.field(default=None, kw_only=True)
+    block_ids: Sequence[str] | None = attrs.field(default=None, kw_only=True, hash=False, converter=_block_ids)
+    run_dependent_blocks: bool | None = attrs.field(default=None, kw_only=True)
+    extra_body: Mapping[str, Any] | None = attrs.field(
+        default=None, kw_only=True, hash=False, repr=False, converter=_extra_body
+    )
+    key: str | None = attrs.field(default=None, kw_only=True, converter=_key)
+
+    def __attrs_post_init__(self) -> None:
+        if self.block_ids is not None:
+            if self.detached:
+                raise InvalidRequestError("block_ids run in the live notebook: leave detached out, or write False")
+            if self.detached_run_storage_mode is not None:
+                raise InvalidRequestError(
+                    "detached_run_storage_mode is for detached runs, block_ids for live ones: leave one of them out"
+                )
+        elif self.run_dependent_blocks is not None:
+            raise InvalidRequestError("run_dependent_blocks needs block_ids: the blocks whose dependents are to run")
+        if self.detached is False and self.detached_run_storage_mode is not None:
+            raise InvalidRequestError("detached_run_storage_mode is for detached runs: leave one of the two out")
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the start: only what was set, for the defaults are the service's."""
+        options = {
+            "inputs": self.inputs,
+            "detached": False if self.block_ids is not None else self.detached,
+            "detachedRunStorageMode": self.detached_run_storage_mode,
+            "blockIds": self.block_ids,
+            "runDependentBlocks": self.run_dependent_blocks,
+        }
+        set_ones = {name: value for name, value in options.items() if value is not None}
+        return {"notebookId": self.notebook_id, **set_ones, **(self.extra_body or {})}

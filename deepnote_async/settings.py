@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,31 +18,40 @@ __all__ = ["DEFAULT_BASE_URL", "PollPolicy", "RetryPolicy", "Timeouts", "origin_
 DEFAULT_BASE_URL: Final = "https://api.deepnote.com"
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a number, and not NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def positive(_: Any, field: attrs.Attribute[Any], value: float) -> None:
+def positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator: a number of seconds (or of requests) over 0."""
-    if not _is_number(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise ConfigurationError(f"{field.name} is a number over 0, not {value!r}")
 
 
-def not_negative(_: Any, field: attrs.Attribute[Any], value: float) -> None:
+def not_negative(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator: a number of at least 0."""
-    if not _is_number(value) or value < 0:
+    if not is_number(value) or value < 0:
         raise ConfigurationError(f"{field.name} is a number of at least 0, not {value!r}")
 
 
-def whole(_: Any, field: attrs.Attribute[Any], value: int) -> None:
+def whole(_: Any, field: attrs.Attribute[Any], value: object) -> None:
     """An attrs validator: a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{field.name} is a whole number of at least 1, not {value!r}")
 
 
-def _share(_: Any, field: attrs.Attribute[Any], value: float) -> None:
-    if not _is_number(value) or not 0 <= value < 1:
+def _share(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not is_number(value) or not 0 <= value < 1:
         raise ConfigurationError(f"{field.name} is a share of at least 0 and under 1, not {value!r}")
+
+
+def _optional(validator: Callable[[Any, attrs.Attribute[Any], Any], None]) -> Callable[[Any, Any, Any], None]:
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None:
+            validator(instance, field, value)
+
+    return check
 
 
 def _in_order(policy: RetryPolicy | PollPolicy) -> None:
@@ -77,7 +87,7 @@ class PollPolicy:
     initial: float = attrs.field(default=1.0, validator=positive)
     maximum: float = attrs.field(default=30.0, validator=positive)
     jitter: float = attrs.field(default=0.2, validator=_share)
-    price: float | None = attrs.field(default=None, validator=attrs.validators.optional(positive))
+    price: float | None = attrs.field(default=None, validator=_optional(positive))
     snapshot_wait: float = attrs.field(default=10.0, validator=not_negative)
     visible_after: float = attrs.field(default=30.0, validator=not_negative)
     give_up_after: float = attrs.field(default=3600.0, validator=positive)
@@ -88,10 +98,10 @@ class PollPolicy:
 
 @attrs.frozen
 class Timeouts:
-    """Seconds: ``timeout`` from the slot to the last byte of one answer, ``total_timeout`` for a whole call, None without end."""
+    """Seconds: ``timeout`` for one answer from the slot to its last byte, ``total_timeout`` for a whole call."""
 
     timeout: float = attrs.field(default=30.0, validator=positive)
-    total_timeout: float | None = attrs.field(default=120.0, validator=attrs.validators.optional(positive))
+    total_timeout: float | None = attrs.field(default=120.0, validator=_optional(positive))
 
 
 def parse_base_url(base_url: str | None, *, allow_http: bool = False) -> str:

@@ -23,8 +23,8 @@ class HttpRequest:
 
     ``url`` is absolute and already percent-encoded. ``token`` stays apart from ``headers`` so that no frame of ours
     holds it in the clear; None sends no Authorization. A transport counts in ``sent`` how often the first byte
-    may have left: whether a start may be repeated hangs on it; the fields after it are the session's own. With a ``sink``, the body of a 2xx
-    answer goes there chunk by chunk and the answer's own body is empty.
+    may have left: whether a start may be repeated hangs on it; the fields after it are the session's own. With a
+    ``sink``, the body of a 2xx answer goes there chunk by chunk and the answer's own body is empty.
     """
 
     method: str

@@ -7,6 +7,7 @@ leave out; a decoder takes whichever it is given. What the service sends beyond 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import uuid
@@ -51,16 +52,15 @@ __all__ = [
     "segment",
 ]
 
-try:
+_loads: Callable[[bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # the extra `speed`
     from orjson import loads as _loads
-except ImportError:
-    _loads = json.loads
 
 T = TypeVar("T")
 Decoder = Callable[[Any], T]
 
 
-class _Unreadable(ValueError):
+class _UnreadableError(ValueError):
     """A value that is not what its place asks for."""
 
 
@@ -70,13 +70,13 @@ class _Unreadable(ValueError):
 def _text(value: Any, _: Any = None) -> str | None:
     if value is None or type(value) is str:
         return value
-    raise _Unreadable(f"{type(value).__name__} where text belongs")
+    raise _UnreadableError(f"{type(value).__name__} where text belongs")
 
 
 def _identifier(value: Any, _: Any = None) -> str:
     if type(value) is str and value:
         return value
-    raise _Unreadable("no id")
+    raise _UnreadableError("no id")
 
 
 def _time(value: Any, _: Any = None) -> datetime | None:
@@ -86,19 +86,19 @@ def _time(value: Any, _: Any = None) -> datetime | None:
         time = datetime.fromisoformat(value)
         return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
-        raise _Unreadable("no ISO 8601 time") from None
+        raise _UnreadableError("no ISO 8601 time") from None
 
 
 def _flag(value: Any, _: Any = None) -> bool | None:
     if value is None or type(value) is bool:
         return value
-    raise _Unreadable(f"{type(value).__name__} where a boolean belongs")
+    raise _UnreadableError(f"{type(value).__name__} where a boolean belongs")
 
 
 def _list(value: Any, _: Any = None) -> list[Any] | None:
     if value is None or type(value) is list:
         return value
-    raise _Unreadable(f"{type(value).__name__} where a list belongs")
+    raise _UnreadableError(f"{type(value).__name__} where a list belongs")
 
 
 def _mapping(value: Any, _: Any = None) -> Mapping[str, Any]:
@@ -116,7 +116,7 @@ def _anything(value: Any, _: Any = None) -> Any:
 def _object(value: Any) -> dict[str, Any]:
     if type(value) is dict:
         return value
-    raise _Unreadable(f"{type(value).__name__} where an object belongs")
+    raise _UnreadableError(f"{type(value).__name__} where an object belongs")
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ _STATUSES: Final = {
 def _status(value: Any, _: Any = None) -> RunStatus:
     if type(value) is str and value:
         return _STATUSES.get(value) or RunStatus(value)
-    raise _Unreadable("no status")
+    raise _UnreadableError("no status")
 
 
 def _project_type(value: Any, _: Any = None) -> ProjectType | None:
@@ -337,11 +337,11 @@ def read_projects(data: Any) -> tuple[list[Project], str | None]:
 def _items(data: Any, name: str) -> list[dict[str, Any]]:
     data = _object(data)
     if name not in data:
-        raise _Unreadable(f"no {name!r}")
+        raise _UnreadableError(f"no {name!r}")
     items: list[dict[str, Any]] = data[name]
     if type(items) is list and all(type(item) is dict for item in items):
         return items
-    raise _Unreadable(f"{name!r} is no list of objects")
+    raise _UnreadableError(f"{name!r} is no list of objects")
 
 
 def _next_token(data: dict[str, Any]) -> str | None:
@@ -357,7 +357,7 @@ def decode(reader: Decoder[T], body: bytes, status: int | None = None) -> T:
     try:
         # Where nothing is wanted, or nothing came and anything will do, there is nothing to parse.
         return reader(None if reader is nothing or (not body and reader is anything) else _loads(body))
-    except _Unreadable as error:
+    except _UnreadableError as error:
         reason = str(error)
     except KeyError as error:
         reason = f"no {error}"
@@ -417,11 +417,12 @@ def segment(value: object, name: str) -> str:
 
 def query_string(params: Mapping[str, Any] | None) -> str:
     """Parameters as a query, those that are None left out."""
-    pairs: list[tuple[str, str]] = []
-    for name, value in (params or {}).items():
-        for item in value if isinstance(value, list | tuple) else [value]:
-            if item is not None:
-                pairs.append((name, str(item).lower() if isinstance(item, bool) else str(item)))
+    pairs = [
+        (name, str(item).lower() if isinstance(item, bool) else str(item))
+        for name, value in (params or {}).items()
+        for item in (value if isinstance(value, list | tuple) else [value])
+        if item is not None
+    ]
     try:
         return urlencode(pairs, quote_via=quote, safe="")
     except UnicodeEncodeError:

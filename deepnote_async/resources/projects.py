@@ -44,8 +44,8 @@ class Projects:
 
         Never repeated once sent: raises :class:`OutcomeUnknownError` if the answer was lost.
         """
-        if not isinstance(name, str) or not name:
-            raise InvalidRequestError(f"name is the project's name as text, not {name!r}")
+        if not name:
+            raise InvalidRequestError("a project's name is not empty")
         body = {"name": name, "folderId": folder_id, "projectType": project_type}
         sent = dump({key: value for key, value in body.items() if value is not None})
         return await self._session.call("POST", "/v2/projects", read_project, body=sent)

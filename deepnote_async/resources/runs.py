@@ -121,9 +121,7 @@ class Runs:
 
         return report
 
-    def settled(
-        self, task: asyncio.Task[HttpResponse], request: RunRequest
-    ) -> RunStarted | OutcomeUnknownError | None:
+    def settled(self, task: asyncio.Task[HttpResponse], request: RunRequest) -> RunStarted | OutcomeUnknownError | None:
         """How a start ended whose caller had left: a run, None for certainly none, or that it is unknown."""
         unknown = OutcomeUnknownError(
             "the start may have happened: its caller left before the answer",

@@ -10,11 +10,12 @@ import attrs
 from multidict import CIMultiDict
 
 from deepnote_async.errors import DecodeError, TransportError
-from deepnote_async.transport import HttpRequest, HttpResponse
+from deepnote_async.transport import HttpRequest, HttpResponse, SinkError
 
 from .model import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from typing import Unpack
 
     from .model import ServiceOptions
@@ -48,14 +49,15 @@ class MemoryTransport:
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """Carry one request; a fault that breaks the connection raises TransportError."""
         reply = self._ask(request)
-        request.sent = request.sent or reply.breaks != "refuse"
+        sent = reply.breaks != "refuse"
+        request.sent += sent
         if self.latency + reply.delay > 0:
             await asyncio.sleep(self.latency + reply.delay)
         if reply.breaks == "hang":
             await asyncio.get_running_loop().create_future()
         if reply.breaks is not None:
-            raise TransportError(f"connection broken: {reply.breaks}", sent=request.sent)
-        return _response(request, reply)
+            raise TransportError(f"connection broken: {reply.breaks}", sent=sent)
+        return await _response(request, reply)
 
     def _ask(self, request: HttpRequest) -> Reply:
         url = urlsplit(request.url)
@@ -68,11 +70,20 @@ class MemoryTransport:
         return self.service.handle(request.method, url.path, url.query, headers, request.body or b"")
 
 
-def _response(request: HttpRequest, reply: Reply) -> HttpResponse:
+async def _response(request: HttpRequest, reply: Reply) -> HttpResponse:
+    headers = CIMultiDict(reply.headers)
+    if not 200 <= reply.status < 300:
+        return HttpResponse(reply.status, headers, reply.body[: request.max_bytes])
+    if request.sink is not None:
+        return await _pour(request.sink, HttpResponse(reply.status, headers), reply.body)
     if len(reply.body) > request.max_bytes:
         raise DecodeError(f"the answer has more than {request.max_bytes} bytes", status=reply.status)
-    body = reply.body
-    if request.sink is not None and 200 <= reply.status < 300:
-        request.sink(body)
-        body = b""
-    return HttpResponse(reply.status, CIMultiDict(reply.headers), body)
+    return HttpResponse(reply.status, headers, reply.body)
+
+
+async def _pour(sink: Callable[[bytes], Awaitable[object]], answer: HttpResponse, body: bytes) -> HttpResponse:
+    try:
+        await sink(body)
+    except OSError as error:
+        raise SinkError(error) from None
+    return answer

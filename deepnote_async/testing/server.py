@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from .record import Call
     from .replies import Reply
     from .state import NotebookState
-
-from contextlib import AsyncExitStack, asynccontextmanager
 
 __all__ = ["FakeDeepnote"]
 

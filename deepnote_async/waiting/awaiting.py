@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import attrs
 
 from ..errors import DeepnoteError, InvalidRequestError, RunFailedError, RunTimeoutError
-from ..models import Run
+from ..models import Run, RunStatus
 from ..resources.runs import RunRef, run_id_of
+from ..settings import is_number
 from ..snapshots import Snapshot, checked_delivery
 from .fanout import last_looks_before
 from .wait import OnUpdate, Outcome, Wait
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Completed", "WaitOptions", "await_many", "await_one", "checked_timeout"]
 
 T = TypeVar("T")
-REGISTERED_AT_ONCE = 500  # runs between two chances for other tasks
+REGISTERED_AT_ONCE: Final = 500  # runs between two chances for other tasks
 
 
 def checked_timeout(timeout: float | None) -> float | None:
     """The timeout itself; raises :class:`InvalidRequestError` for what is no number of seconds."""
     if timeout is None:
         return None
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or math.isnan(timeout) or timeout < 0:
+    if not is_number(timeout) or timeout < 0:
         raise InvalidRequestError(f"timeout is a number of seconds of at least 0, or None, not {timeout!r}")
     return None if timeout == math.inf else timeout
 
@@ -95,7 +96,7 @@ class Reading:
             self._wait.updates.cancel()
 
 
-def _too_late(run_id: str, status: object) -> RunTimeoutError:
+def _too_late(run_id: str, status: RunStatus | None) -> RunTimeoutError:
     seen = f"last seen as {status}" if status is not None else "never seen"
     return RunTimeoutError(
         f"run {run_id} had not ended when the timeout passed ({seen}); it goes on", run_id=run_id, status=status

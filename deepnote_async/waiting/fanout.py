@@ -21,15 +21,12 @@ from ..errors import (
     ApiError,
     AuthenticationError,
     ClientClosedError,
-    DecodeError,
     DeepnoteError,
     InvalidRequestError,
     NotStartedError,
-    OutcomeUnknownError,
     PermissionDeniedError,
     RateLimitError,
     RunTimeoutError,
-    ServerError,
     TransportError,
 )
 from ..gate import Lane
@@ -279,33 +276,35 @@ class RunBatch:
     async def _start(self, entry: _Entry, http: HttpRequest) -> None:
         try:
             started = await self._session.attempt(http, read_run_started, lane=Lane.START, in_own_task=True)
-        except RateLimitError:
-            self._try_again(entry)
-        except (AuthenticationError, PermissionDeniedError) as error:
-            self._refused = error
-            self._not_started(entry, "the service refuses starts", error)
-        except (ServerError, DecodeError) as error:
-            self._unknown(entry, http, error)
-        except TransportError as error:
-            if error.sent:
-                self._unknown(entry, http, error)
-            elif error.retryable:
-                self._way.hold(error)
-                self._try_again(entry)
-            else:
-                self._not_started(entry, "the start could not be sent", error)
-        except ApiError as error:
-            self._end(entry, error=error)
-        except ClientClosedError as error:
-            self._end(entry, error=error if not http.sent else self._session.unknown(error, http, entry.sent_at))
         except asyncio.CancelledError:
             if http.sent:
                 self._unknown(entry, http, ClientClosedError("the client was closed before the answer came"))
             raise
+        except DeepnoteError as error:
+            self._start_failed(entry, http, error)
         else:
             self._has_started(entry, self._runs.note(started, entry.request))
         finally:
             self._make_room()
+
+    def _start_failed(self, entry: _Entry, http: HttpRequest, error: DeepnoteError) -> None:
+        match error:
+            case RateLimitError():
+                self._try_again(entry)
+            case AuthenticationError() | PermissionDeniedError():
+                self._refused = error
+                self._not_started(entry, "the service refuses starts", error)
+            case TransportError(sent=False, retryable=True):
+                self._way.hold(error)
+                self._try_again(entry)
+            case TransportError(sent=False):
+                self._not_started(entry, "the start could not be sent", error)
+            case ApiError(status=status) if status < 500:
+                self._end(entry, error=error)
+            case _ if http.sent:
+                self._unknown(entry, http, error)
+            case _:
+                self._not_started(entry, "the start could not be sent", error)
 
     def _try_again(self, entry: _Entry) -> None:
         if entry.ended or self._stopped:

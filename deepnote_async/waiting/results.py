@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from ..errors import DeepnoteError, RunFailedError
+from ..errors import DeepnoteError
 from ..models import Run
 from ..run_request import RunRequest
 

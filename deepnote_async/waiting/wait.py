@@ -77,7 +77,8 @@ class Updates:
     def _log(self) -> None:
         if not self._failed:
             self._failed = True
-            logger.exception("on_update failed; it goes on being called, further failures of this wait are not logged")
+            message = "on_update failed; it goes on being called, but this wait's further failures are not logged"
+            logger.error(message, exc_info=True)
 
     async def finish(self) -> None:
         """Wait until everything told has been passed on."""

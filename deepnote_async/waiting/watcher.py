@@ -197,7 +197,7 @@ class Watcher:
             self._died(error)
 
     def _died(self, error: Exception) -> None:
-        logger.exception("the watcher failed; every wait ends with it")
+        logger.error("the watcher failed; every wait ends with it", exc_info=error)
         reason = f"the watcher failed: {type(error).__name__}: {error}"
         self._end_all(lambda: error if isinstance(error, DeepnoteError) else DeepnoteError(reason))
 

@@ -98,10 +98,9 @@ async def test_while_it_is_down_connections_are_refused(session):
     async with FakeDeepnote() as fake:
         url = fake.url
         assert (await get(session, fake, "/v2/me"))[0] == 200
-        async with fake.down():
-            async with aiohttp.ClientSession() as fresh:
-                with pytest.raises(aiohttp.ClientConnectorError):
-                    await get(fresh, fake, "/v2/me")
+        async with fake.down(), aiohttp.ClientSession() as fresh:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await get(fresh, fake, "/v2/me")
         assert fake.url == url
         async with aiohttp.ClientSession() as fresh:
             assert (await get(fresh, fake, "/v2/me"))[0] == 200
