@@ -189,3 +189,20 @@ class RunRequest:
         }
         set_ones = {name: value for name, value in options.items() if value is not None}
         return {"notebookId": self.notebook_id, **set_ones, **(self.extra_body or {})}
+
+
+def grid(notebook_id: str, /, **choices: Iterable[Any]) -> Iterator[RunRequest]:
+    """One request for every combination of the choices, the last varying fastest.
+
+    ``grid(nb, region=["EU", "US"], year=range(2020, 2026))`` makes twelve. Each choice is an iterable of input
+    values; raises :class:`InvalidRequestError` for a bare text, whose characters nobody means.
+    """
+    for name, values in choices.items():
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise InvalidRequestError(f"the choices of {name!r} are a list of values: write {name}=[{values!r}]")
+    return _combinations(notebook_id, choices)
+
+
+def _combinations(notebook_id: str, choices: Mapping[str, Iterable[Any]]) -> Iterator[RunRequest]:
+    for values in itertools.product(*choices.values()):
+        yield RunRequest(notebook_id, inputs=dict(zip(choices, values, strict=True)) or None)

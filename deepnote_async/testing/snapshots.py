@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from .state import Block, NotebookState, RunState
 
 __all__ = ["blocks", "document", "timestamp"]
+
+_YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 
 
 def timestamp(at: float) -> str:
@@ -85,19 +88,33 @@ def _tree(notebook: NotebookState | None, run: RunState) -> dict[str, Any]:
     }
 
 
+def _key(key: str) -> str:
+    return key if key.isascii() and key.isidentifier() and key.lower() not in _YAML_WORDS else _scalar(key)
+
+
+def _scalar(value: Any) -> str:
+    # YAML takes JSON's escapes but for pairs of surrogates, and folds some characters that JSON leaves alone.
+    return re.sub(r"[^ -~]", _escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def _lines(node: Any) -> list[str]:
-    """Block-style YAML; a scalar is JSON, which YAML contains."""
+    """Block-style YAML; a scalar is written as JSON."""
     if isinstance(node, Mapping) and node:
-        return [line for key, value in node.items() for line in _entry(f"{json.dumps(key)}:", value)]
+        return [line for key, value in node.items() for line in _entry(f"{_key(key)}:", value)]
     if isinstance(node, Sequence) and not isinstance(node, str) and node:
         return [line for item in node for line in _item(_lines(item))]
-    return [json.dumps(node)]
+    return [_scalar(node)]
 
 
 def _entry(head: str, value: Any) -> list[str]:
     if isinstance(value, Mapping | list | tuple) and value:
         return [head, *(f"  {line}" for line in _lines(value))]
-    return [f"{head} {json.dumps(value)}"]
+    return [f"{head} {_scalar(value)}"]
 
 
 def _item(lines: Sequence[str]) -> list[str]:

@@ -51,8 +51,8 @@ class Updates:
             return
         try:
             answer = self._context.run(self._on_update, run)
-        except Exception:  # noqa: BLE001 - a caller's function may raise anything
-            self._log()
+        except Exception as error:  # noqa: BLE001 - a caller's function may raise anything
+            self._log(error)
             return
         if inspect.isawaitable(answer):
             self._task = asyncio.get_running_loop().create_task(
@@ -63,22 +63,22 @@ class Updates:
         while True:
             try:
                 await answer
-            except Exception:  # noqa: BLE001 - as above
-                self._log()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._log(error)
             if not self._pending:
                 return
             run = self._pending.pop(next(iter(self._pending)))
             try:
                 answer = self._on_update(run)
-            except Exception:  # noqa: BLE001 - as above
-                self._log()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._log(error)
                 answer = asyncio.sleep(0)
 
-    def _log(self) -> None:
+    def _log(self, error: Exception) -> None:
         if not self._failed:
             self._failed = True
             message = "on_update failed; it goes on being called, but this wait's further failures are not logged"
-            logger.error(message, exc_info=True)
+            logger.warning(message, exc_info=error)
 
     async def finish(self) -> None:
         """Wait until everything told has been passed on."""

@@ -8,8 +8,11 @@ import time
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepnote_async.testing import Block, Service
+from deepnote_async.testing.snapshots import document
 
 RUN = "/v2/runs"
 
@@ -112,6 +115,26 @@ def test_twenty_thousand_runs_cost_nothing_while_nobody_asks(make):
         api("GET", path)
     # About 0.1 ms a page; walking all runs would take a hundred times as long.
     assert time.perf_counter() - began < 0.5
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from(["on", "n"]), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text() | st.dictionaries(st.text(min_size=1), json_values, min_size=1, max_size=3), max_size=3))
+def test_any_outputs_survive_the_document(outputs):
+    service = Service(clock=lambda: 1_800_000_000.0)
+    notebook = service.notebook("report").succeeds(outputs=outputs)
+    page = yaml.safe_load(document(notebook, service.add_run(notebook)))["project"]["notebooks"][0]
+    told = [
+        item["text"] if isinstance(asked, str) else item
+        for item, asked in zip(page["blocks"][-1]["outputs"], outputs, strict=False)
+    ]
+    assert told == outputs
 
 
 class TestSnapshots:
