@@ -40,7 +40,9 @@ class ConnectionOptions:
     def slots(self, wanted: int) -> int:
         """How many requests may be out at once: no more than a borrowed connector has connections."""
         connector = self.session.connector if self.session is not None else None
-        return min(wanted, connector.limit) if connector is not None and connector.limit else wanted
+        if connector is None:
+            return wanted
+        return min(wanted, connector.limit or wanted, connector.limit_per_host or wanted)
 
 
 class AiohttpTransport:
@@ -114,33 +116,34 @@ class AiohttpTransport:
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """Carry one request; see :class:`~deepnote_async.transport.Transport`."""
+        try:
+            return await self._carry(request)
+        except (DeepnoteError, SinkError) as error:
+            # The frames below hold answers and links in the clear.
+            raise error.with_traceback(None) from None
+        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises, nothing but our own errors leaves here
+            failure, cause = _no_answer(request, error), _harmless(request, error)
+        # Out here the error from below is not its context.
+        raise failure from cause
+
+    async def _carry(self, request: HttpRequest) -> HttpResponse:
         session = self._for(request)
         token = request.token
+        response = await session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            data=request.body,
+            headers={**request.headers, "Authorization": f"Bearer {token.reveal()}"} if token else None,
+            allow_redirects=False,
+            proxy=self._proxy(request.url),
+            ssl=self._options.ssl_context or True,
+            trace_request_ctx=request,
+        )
         try:
-            response = await session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                data=request.body,
-                headers={**request.headers, "Authorization": f"Bearer {token.reveal()}"} if token else None,
-                allow_redirects=False,
-                proxy=self._proxy(request.url),
-                ssl=self._options.ssl_context or True,
-                trace_request_ctx=request,
-            )
-        except DeepnoteError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever aiohttp raises, nothing but our own errors leaves here
-            raise _no_answer(request, error) from without_tracebacks(error)
-        try:
-            body = await _read(response, request)
-        except (DeepnoteError, SinkError):
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            raise _no_answer(request, error) from without_tracebacks(error)
+            return HttpResponse(response.status, response.headers, await _read(response, request))
         finally:
             # Read to its end a response has given its connection back already; anything else must not be reused.
             response.close()
-        return HttpResponse(response.status, response.headers, body)
 
 
 async def _read(response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:
@@ -191,10 +194,12 @@ def _counting_headers() -> aiohttp.TraceConfig:
 
 def _no_answer(request: HttpRequest, error: Exception) -> TransportError:
     kind = type(error).__name__
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, aiohttp.ClientSSLError):
         # No second look makes a certificate good.
         return TransportError(f"no secure connection: {kind}: {_text(request, error)}", sent=False, retryable=False)
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL):
+        return TransportError(f"no URL: {kind}: {_text(request, error)}", sent=False, retryable=False)
+    if isinstance(error, aiohttp.ClientConnectorError):
         return TransportError(f"no connection: {kind}: {_text(request, error)}", sent=False)
     if _never_written(error):
         request.sent = 0
@@ -204,8 +209,20 @@ def _no_answer(request: HttpRequest, error: Exception) -> TransportError:
 
 
 def _text(request: HttpRequest, error: Exception) -> str:
-    """What the error says; nothing for a download, whose URL is a secret that the text may hold."""
-    return str(error) if request.token is not None else "(details withheld)"
+    """What the error says; nothing where the URL is a secret, which the text may hold."""
+    if request.private or request.token is None:
+        return "(details withheld)"
+    return request.token.scrub(str(error))
+
+
+def _harmless(request: HttpRequest, error: Exception) -> BaseException | None:
+    """The error as a cause, without its tracebacks; None if it may carry the request, the key or the link with it."""
+    if request.private or isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL):
+        return None
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # It names the proxy, password and all; what it was raised from does not.
+        return None if error.__cause__ is None else without_tracebacks(error.__cause__)
+    return without_tracebacks(error)
 
 
 def _never_written(error: BaseException | None) -> bool:

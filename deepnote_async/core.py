@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 from .aiohttp_transport import AiohttpTransport
-from .deadlines import Deadlines
+from .deadlines import Deadlines, Guard
 from .errors import ClientClosedError
 from .gate import Gate, Slots
 from .models import ClientStats
@@ -83,6 +83,7 @@ class Core:
         self._pid = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unattended: set[asyncio.Task[Any]] = set()
+        self.reading: set[Guard] = set()  # calls on the wire that end with the client, in whatever task
         self._sleepers: set[asyncio.Future[None]] = set()
         # Weakly, for views come and go with the requests of a service.
         self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
@@ -136,10 +137,11 @@ class Core:
             raise ClientClosedError("the client is closed: make a new one")
         if self._loop is None:
             raise ClientClosedError("the client is not entered: write `async with DeepnoteClient() as client:`")
-        if self._loop is not asyncio.get_running_loop():
-            raise ClientClosedError("the client belongs to another event loop: make one for each")
+        # Before the loop: in a forked child asyncio denies that the parent's loop runs.
         if self._pid != os.getpid():
             raise ClientClosedError("the client belongs to the parent process: make one after the fork")
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientClosedError("the client belongs to another event loop: make one for each")
 
     def at_close(self, end: Callable[[], None]) -> None:
         """Call ``end`` as soon as the client is closed."""
@@ -172,11 +174,25 @@ class Core:
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _wake, sleeper)
+        try:
+            await self._until_closed(sleeper)
+        finally:
+            timer.cancel()
+
+    async def outcome(self, task: asyncio.Task[T]) -> T:
+        """Await ``task``, but not past the closing of the client; it goes on when its caller is cancelled."""
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task.add_done_callback(lambda _: _wake(sleeper))
+        await self._until_closed(sleeper)
+        return task.result()
+
+    async def _until_closed(self, sleeper: asyncio.Future[None]) -> None:
+        if self.closed:
+            raise ClientClosedError("the client was closed")
         self._sleepers.add(sleeper)
         try:
             await sleeper
         finally:
-            timer.cancel()
             self._sleepers.discard(sleeper)
 
     async def close(self, grace: float = GRACE) -> None:
@@ -187,6 +203,8 @@ class Core:
         if self._loop is None or self._loop.is_closed():
             self.closed = True
             return
+        if self._pid != os.getpid():
+            raise ClientClosedError("the client belongs to the parent process: close it there")
         if self._loop is not asyncio.get_running_loop():
             raise ClientClosedError("the client belongs to another event loop: close it there")
         if self._closing is None:
@@ -209,8 +227,13 @@ class Core:
         for sleeper in self._sleepers:
             if not sleeper.done():
                 sleeper.set_exception(ClientClosedError("the client was closed"))
+        for guard in self.reading:
+            guard.expire()
 
     async def _close(self, grace: float) -> None:
+        await asyncio.sleep(0)  # the callers of starts on the wire leave them running
+        for task in self._tasks - self._unattended:
+            task.cancel()
         if self._unattended:
             await asyncio.wait(self._unattended, timeout=grace)
         while self._tasks:

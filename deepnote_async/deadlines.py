@@ -29,12 +29,12 @@ class Guard:
 
     def expire(self) -> None:
         """Cancel what is awaited, because its time is over."""
-        if self.task is not None:
+        if self.task is not None and not self._expired:
             self._expired = True
             self.task.cancel()
 
     def expired(self) -> bool:
-        """Whether a cancellation just caught is this deadline's; if so, it is taken back."""
+        """Whether a cancellation just caught is this guard's; if so, it is taken back."""
         return self._expired and self.task is not None and self.task.uncancel() <= self._cancelling
 
     def stop(self) -> None:

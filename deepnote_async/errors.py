@@ -63,6 +63,7 @@ __all__ = [
 
 def _rebuild(cls: type[DeepnoteError], args: tuple[Any, ...], state: dict[str, Any]) -> DeepnoteError:
     error = cls.__new__(cls, *args)
+    error.args = args  # TimeoutError's own __new__ drops them
     error.__dict__.update(state)
     error.__cause__ = state.get("cause")
     return error

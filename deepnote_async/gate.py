@@ -52,10 +52,11 @@ class Slots:
             self._short.append(gate)
 
     def release(self) -> None:
-        """Free one slot and wake the gate that has been short of one the longest."""
+        """Free one slot and wake all gates short of one, for the first of them may have nobody left or no token."""
         self.free += 1
-        if self._short:
-            self._short.popleft().wake()
+        short, self._short = self._short, deque()
+        for gate in short:
+            gate.wake()
 
 
 class Gate:
@@ -129,9 +130,7 @@ class Gate:
         if future is not None:
             future.set_result(None)
             return
-        give_back: Callable[[], None] | None = getattr(self._limiter, "give_back", None)
-        if give_back is not None:
-            give_back()
+        self._give_back()
         self._slots.release()
 
     def close(self) -> None:
@@ -169,9 +168,10 @@ class Gate:
     def _refuse(self, error: Callable[[], DeepnoteError]) -> None:
         for lane in self._lanes:
             for future in lane:
+                # One that is cancelled but has not run yet counts itself out.
                 if not future.done():
+                    self.waiting -= 1
                     future.set_exception(error())
-        self.waiting = 0
         self._empty()
 
     async def _grant_while_waiting(self) -> None:
@@ -179,7 +179,8 @@ class Gate:
             while self.waiting and self._slots.free:
                 if not self._spare:
                     await self._limiter.acquire()
-                self._grant()
+                if not self._grant():
+                    break  # let those who are cancelled count themselves out
         except Exception as error:
             logger.exception("the rate limiter failed")
             reason = f"the rate limiter failed: {type(error).__name__}: {error}"
@@ -189,17 +190,29 @@ class Gate:
         self._pump = None
         self.wake()
 
-    def _grant(self) -> None:
-        future = self._best()
-        # A limiter that cannot take a token back: keep it for who comes next.
-        self._spare = future is None
-        if future is not None:
+    def _grant(self) -> bool:
+        # While the limiter was asked, another gate may have taken the last slot.
+        future = self._best() if self._slots.free else None
+        self._spare = False
+        if future is None:
+            self._give_back()
+        else:
             self._slots.free -= 1
             future.set_result(None)
+        return future is not None
+
+    def _give_back(self) -> None:
+        """Return a token to the limiter, or keep it for who comes next if the limiter takes none back."""
+        give_back: Callable[[], None] | None = getattr(self._limiter, "give_back", None)
+        if give_back is not None:
+            give_back()
+        else:
+            self._spare = True
 
     def _best(self) -> asyncio.Future[None] | None:
         """Take out the waiter that is to have the next grant."""
-        while self.waiting:
+        # Not while somebody waits: all who do may be cancelled, and not yet have run to count themselves out.
+        while any(self._lanes):
             future = self._lanes[self._choose()].popleft()
             if not future.done():
                 self.waiting -= 1

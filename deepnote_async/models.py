@@ -7,9 +7,8 @@ Source: https://deepnote.com/docs/deepnote-api
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 import attrs
@@ -29,7 +28,28 @@ __all__ = [
     "RunStatus",
 ]
 
-NOTHING_EXTRA: Final[Mapping[str, Any]] = MappingProxyType({})
+class _Nothing(Mapping[str, Any]):
+    """An empty mapping that stays so; unlike a mapping proxy it pickles and copies, as itself."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NOTHING_EXTRA"
+
+
+NOTHING_EXTRA: Final[Mapping[str, Any]] = _Nothing()
 
 
 class OpenEnum(str):

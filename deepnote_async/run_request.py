@@ -6,14 +6,15 @@ Source: https://deepnote.com/docs/api-reference/runs
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import numbers
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -31,6 +32,16 @@ def _notebook_id(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidRequestError(f"notebook_id is the notebook's id as text, not {value!r}")
     return value
+
+
+def _flag(_: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise InvalidRequestError(f"{field.name} is True, False or None, not {value!r}")
+
+
+def _storage_mode(_: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and value not in get_args(StorageMode):
+        raise InvalidRequestError(f"{field.name} is 'read_write' or 'readonly', not {value!r}")
 
 
 def _key(value: object) -> str | None:
@@ -125,7 +136,10 @@ def _input_text(name: str, value: object) -> str:
     if isinstance(value, Decimal):
         return _finite(name, value.is_finite(), format(value, "f"))
     if isinstance(value, numbers.Integral):
-        return str(int(value))
+        try:
+            return str(int(value))
+        except ValueError:
+            raise InvalidRequestError(f"input {name!r} is a number of too many digits: write it as text") from None
     if isinstance(value, float):
         return _finite(name, math.isfinite(value), repr(float(value)))
     if value is None:
@@ -156,10 +170,10 @@ class RunRequest:
     inputs: Mapping[str, InputValue] | None = attrs.field(
         default=None, kw_only=True, hash=False, repr=False, converter=_inputs
     )
-    detached: bool | None = attrs.field(default=None, kw_only=True)
-    detached_run_storage_mode: StorageMode | None = attrs.field(default=None, kw_only=True)
+    detached: bool | None = attrs.field(default=None, kw_only=True, validator=_flag)
+    detached_run_storage_mode: StorageMode | None = attrs.field(default=None, kw_only=True, validator=_storage_mode)
     block_ids: Sequence[str] | None = attrs.field(default=None, kw_only=True, hash=False, converter=_block_ids)
-    run_dependent_blocks: bool | None = attrs.field(default=None, kw_only=True)
+    run_dependent_blocks: bool | None = attrs.field(default=None, kw_only=True, validator=_flag)
     extra_body: Mapping[str, Any] | None = attrs.field(
         default=None, kw_only=True, hash=False, repr=False, converter=_extra_body
     )

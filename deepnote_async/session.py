@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import urljoin
 
+from multidict import CIMultiDict
+
 from .core import Core
-from .credentials import TokenSource
+from .credentials import Secret, TokenSource, without_tracebacks
 from .errors import (
     ApiError,
     ClientClosedError,
@@ -92,7 +94,10 @@ class Session:
         attempts = 0
         while True:
             attempts += 1
-            await self.admit(deadline, attempts)
+            try:
+                await self.admit(deadline, attempts)
+            except RequestTimeoutError as error:
+                raise error from failure
             earlier = failure
             try:
                 return await self.attempt(request, read, deadline=deadline, unattended=unattended)
@@ -185,8 +190,8 @@ class Session:
         # Not in the task itself: cancelled before its first step, it would never come to it.
         task.add_done_callback(self._leave)
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
+            return await self.core.outcome(task)
+        except (asyncio.CancelledError, ClientClosedError):
             if request.sent:
                 self.core.leave_running(task)
                 task.add_done_callback(unattended or _report_unattended(request.method, self._path(request)))
@@ -198,33 +203,42 @@ class Session:
     def _leave(self, _: object) -> None:
         self.gate.leave()
 
-    async def _exchange(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
-        """One request, one answer, within ``timeout`` from now."""
+    async def _exchange(self, request: HttpRequest, deadline: float | None, *, foreign: bool = False) -> HttpResponse:
+        """One request, one answer, within ``timeout`` from now; ``foreign`` ones carry no key and teach no limit."""
         core = self.core
+        if core.closed:
+            raise ClientClosedError("the client was closed")
         now = core.now()
         seconds = self.timeouts.timeout
         if deadline is not None and deadline - now < seconds:
             seconds = max(deadline - now, 0.0)
         guard = core.deadlines.guard(seconds)
+        if is_repeatable(request.method):
+            core.reading.add(guard)
         core.on_wire += 1
         request.sent_before += request.sent
         request.sent = 0
         try:
-            request.token = self.tokens.fixed or await self.tokens.get()
-            core.requests += 1
+            if not foreign:
+                request.token = self.tokens.fixed or await self.tokens.get()
+                core.requests += 1
             response = await core.transport.send(request)
-        except asyncio.CancelledError:
-            if guard.expired():
-                raise self._too_late(request, seconds) from None
-            raise
-        except TransportError:
+        except asyncio.CancelledError as error:
+            if not guard.expired():
+                raise
+            # It stays in reach as the context of what is raised here.
+            without_tracebacks(error)
             if core.closed:
                 raise ClientClosedError("the client was closed") from None
-            raise
+            raise self._too_late(request, seconds) from None
+        except DecodeError as error:
+            raise self._redacted(error) from None
         finally:
+            core.reading.discard(guard)
             guard.stop()
             core.on_wire -= 1
-        self._heard(request, response)
+        if not foreign:
+            self._heard(request, response)
         return response
 
     def _heard(self, request: HttpRequest, response: HttpResponse) -> None:
@@ -238,7 +252,7 @@ class Session:
         self.gate.limiter.answered(response.status, headers)
 
     def _path(self, request: HttpRequest) -> str:
-        return request.url.removeprefix(self.base_url).partition("?")[0]
+        return "(a download link)" if request.private else request.url.removeprefix(self.base_url).partition("?")[0]
 
     def _too_late(self, request: HttpRequest, seconds: float) -> RequestTimeoutError:
         # A read may not carry the hook that knows; for it the answer does not matter.
@@ -251,11 +265,15 @@ class Session:
         error.message = self._scrubbed(error.message)
         error.body = self._scrubbed(error.body)
         error.args = (error.message,)
+        # Where a redirect would have led may be a signed link.
+        headers = ((name, self._scrubbed(value)) for name, value in error.headers.items() if name.lower() != "location")
+        error.headers = CIMultiDict(headers)
         return error
 
     def _redacted(self, error: DecodeError) -> DecodeError:
         error.body = self._scrubbed(error.body)
-        return error
+        # The frames it came through hold the body as it was.
+        return error.with_traceback(None)
 
     def _scrubbed(self, text: str) -> str:
         """A text of the service's without the key it may have echoed and the links it may have signed."""
@@ -281,7 +299,7 @@ class Session:
         message = f"{request.method} {self._path(request)} may have taken effect and was not repeated: {error}"
         return OutcomeUnknownError(message, window=window, cause=error)
 
-    async def download(self, link: str, sink: Callable[[bytes], Awaitable[object]] | None = None) -> bytes:
+    async def download(self, link: Secret, sink: Callable[[bytes], Awaitable[object]] | None = None) -> bytes:
         """Fetch a link of the service's; the key goes along only to the API's own origin.
 
         A link to another origin meets no gate, for its limit is not the API's. Raises :class:`ApiError` when the link
@@ -289,37 +307,33 @@ class Session:
         """
         core = self.core
         core.check()
-        url = urljoin(self.base_url + "/", link)
-        if not url.isascii() or not url.isprintable() or origin_of(url)[0] not in {"http", "https"}:
+        request = self._link_request(link)
+        if request is None:
             raise DecodeError("the service gave a download link that is no URL")
-        request = HttpRequest("GET", url, sink=sink, max_bytes=self.max_response_bytes)
+        request.sink = sink
         deadline = self.deadline(core.now())
         try:
-            if origin_of(url) == origin_of(self.base_url):
+            if origin_of(request.url) == origin_of(self.base_url):
                 await self.admit(deadline)
                 response = await self._attended(request, deadline)
             else:
-                response = await self._foreign(request, deadline)
+                response = await self._exchange(request, deadline, foreign=True)
         except SinkError as error:
             raise error.reason from None
         if response.status >= 300:
             # Object storage repeats the request, signature and all, in its error documents, and the path is a secret.
             response.body = b'{"message": "the download link was refused"}'
-            raise api_error(response, "GET", "(a download link)", 1)
+            raise self._refusal(request, response)
         return response.body
 
-    async def _foreign(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
-        core = self.core
-        seconds = self.timeouts.timeout if deadline is None else min(self.timeouts.timeout, deadline - core.now())
-        guard = core.deadlines.guard(seconds)
+    def _link_request(self, link: Secret) -> HttpRequest | None:
+        """The request for a link, None if it is no URL. Only here does a frame hold the link in the clear."""
         try:
-            return await core.transport.send(request)
-        except asyncio.CancelledError:
-            if guard.expired():
-                raise RequestTimeoutError(f"the download did not end within {seconds:.3g} s", sent=True) from None
-            raise
-        finally:
-            guard.stop()
+            url = urljoin(self.base_url + "/", link.reveal())
+            good = url.isascii() and url.isprintable() and origin_of(url)[0] in {"http", "https"}
+        except ValueError:
+            return None
+        return HttpRequest("GET", url, max_bytes=self.max_response_bytes, private=True) if good else None
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -24,7 +24,8 @@ class HttpRequest:
     ``url`` is absolute and already percent-encoded. ``token`` stays apart from ``headers`` so that no frame of ours
     holds it in the clear; None sends no Authorization. A transport counts in ``sent`` how often the first byte
     may have left: whether a start may be repeated hangs on it; the fields after it are the session's own. With a
-    ``sink``, the body of a 2xx answer goes there chunk by chunk and the answer's own body is empty.
+    ``sink``, the body of a 2xx answer goes there chunk by chunk and the answer's own body is empty. ``private`` says
+    that the URL itself is a secret, a signed link.
     """
 
     method: str
@@ -34,6 +35,7 @@ class HttpRequest:
     token: Secret | None = attrs.field(default=None, repr=False)
     max_bytes: int = 64 * 2**20
     sink: Callable[[bytes], Awaitable[object]] | None = attrs.field(default=None, repr=False)
+    private: bool = False
     sent: int = 0
     sent_before: int = 0
     begun: bool = False

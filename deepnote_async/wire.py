@@ -142,6 +142,11 @@ def _status(value: Any, _: Any = None) -> RunStatus:
     raise _UnreadableError("no status")
 
 
+def _first_status(value: Any, _: Any = None) -> RunStatus:
+    # A receipt with an id tells of a start that happened, whatever else it leaves out.
+    return RunStatus.PENDING if value is None else _status(value)
+
+
 def _project_type(value: Any, _: Any = None) -> ProjectType | None:
     text = _text(value)
     return None if text is None else ProjectType(text)
@@ -206,7 +211,7 @@ _run_fields: Final = _structure(
 _run_started_fields: Final = _structure(
     RunStarted,
     run_id=_field("runId", _identifier),
-    status=_field("status", _status),
+    status=_field("status", _first_status),
     created_at=_field("createdAt", _time),
     notebook_id=_field("notebookId", _text),
 )
@@ -281,6 +286,9 @@ def _run(data: dict[str, Any]) -> Run:
         data["runId"] = data.pop("id")
     if type(data.get("snapshot")) is dict:
         data = _flat_snapshot(data)
+    if "status" not in data:
+        # Taken for one that goes on, it would be awaited for ever.
+        raise _UnreadableError("no status")
     return _run_fields(data)
 
 
@@ -377,7 +385,8 @@ def anything(data: Any) -> Any:
     return data
 
 
-_LINK: Final = re.compile(r'("(?:snapshotDownloadUrl|downloadUrl)"\s*:\s*)"(?:[^"\\]|\\.)*"')
+# The end of the text ends a link too, for a body may have been cut short.
+_LINK: Final = re.compile(r'("(?:snapshotDownloadUrl|downloadUrl)"\s*:\s*)"(?:[^"\\]|\\.)*\\?(?:"|\Z)')
 
 
 def redact(text: str) -> str:

@@ -7,13 +7,14 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import attrs
 
+from ..credentials import Secret
 from ..errors import (
     ApiError,
     DecodeError,
@@ -168,12 +169,12 @@ class Runs:
         if known.snapshot_download_url is None:
             return None
         try:
-            return await self._fetch(known.snapshot_download_url, to)
+            return await self._fetch(Secret(known.snapshot_download_url), to)
         except ApiError:
             fresh = await self.get(known.run_id, snapshot_delivery="downloadUrl")
             if not fresh.snapshot_download_url or fresh.snapshot_download_url == known.snapshot_download_url:
                 raise
-        return await self._fetch(fresh.snapshot_download_url, to)
+        return await self._fetch(Secret(fresh.snapshot_download_url), to)
 
     async def _with_snapshot(self, run_id: str) -> Run:
         core = self._session.core
@@ -184,18 +185,11 @@ class Runs:
                 return run
             await core.pause(min(self._poll.initial, max(until - core.now(), 0.0)))
 
-    async def _fetch(self, link: str, to: str | os.PathLike[str] | None) -> str | None:
+    async def _fetch(self, link: Secret, to: str | os.PathLike[str] | None) -> str | None:
         if to is None:
             return (await self._session.download(link)).decode("utf-8", "replace")
-        partial = Path(f"{os.fspath(to)}.{uuid.uuid4().hex}.part")
-        try:
-            async with await anyio.open_file(partial, "xb") as file:
-                await self._session.download(link, file.write)
-            await anyio.to_thread.run_sync(partial.replace, to)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()  # noqa: ASYNC240 - a cancelled task has no await left
-            raise
+        async with _written_whole(to) as file:
+            await self._session.download(link, file.write)
         return None
 
     async def candidates(self, error: OutcomeUnknownError) -> list[Run]:
@@ -250,6 +244,43 @@ def run_id_of(run: RunRef) -> str:
 async def _deliver(content: str, to: str | os.PathLike[str] | None) -> str | None:
     if to is None:
         return content
-    async with await anyio.open_file(to, "w", encoding="utf-8") as file:
-        await file.write(content)
+    async with _written_whole(to) as file:
+        await file.write(content.encode())
     return None
+
+
+@contextlib.asynccontextmanager
+async def _written_whole(to: str | os.PathLike[str]) -> AsyncIterator[anyio.AsyncFile[bytes]]:
+    """A file that comes to stand at ``to`` once it is written to its end, and not at all otherwise."""
+    partial = Path(f"{os.fspath(to)}.{uuid.uuid4().hex}.part")
+    file = await _opened(partial)
+    try:
+        async with file:
+            yield file
+        await anyio.to_thread.run_sync(partial.replace, to)
+    except BaseException:
+        # Without an await: a closing in a thread does not begin in a cancelled task.
+        _discard(file, partial)
+        raise
+
+
+async def _opened(partial: Path) -> anyio.AsyncFile[bytes]:
+    opening = asyncio.ensure_future(anyio.open_file(partial, "xb"))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # The thread that opens it cannot be called back.
+        opening.add_done_callback(lambda done: _give_up(done, partial))
+        raise
+
+
+def _give_up(opening: asyncio.Future[anyio.AsyncFile[bytes]], partial: Path) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        _discard(opening.result(), partial)
+
+
+def _discard(file: anyio.AsyncFile[bytes], partial: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.wrapped.close()
+    with contextlib.suppress(OSError):
+        partial.unlink()

@@ -8,6 +8,8 @@ from .durations import Durations
 
 __all__ = ["Frontier", "Item", "Look", "Node", "Notebook", "Page"]
 
+NO_SUMS = (0.0, 0.0, 0.0, 0.0)
+NEWTON_STEPS = 5
 COUNTED = 4096  # foreign runs whose length is remembered as taken in, per notebook
 
 
@@ -51,8 +53,8 @@ class Page(Node):
         self.members: dict[str, Item] = {}
         self.oldest = math.inf
         self._base = 0.0
-        # Sums over the members of h, h s and h s^2, s the moment each was last seen, reckoned from the base.
-        self._sums = (0.0, 0.0, 0.0)
+        # Sums over the members of h, h s, h s^2 and h s^3, s the moment each was last seen, reckoned from the base.
+        self._sums = NO_SUMS
 
     def put(self, item: Item) -> None:
         """Take in a run."""
@@ -70,26 +72,34 @@ class Page(Node):
         if self.members:
             self._count(item, -1.0)
         else:
-            self._sums, self.oldest = (0.0, 0.0, 0.0), math.inf
+            self._sums, self.oldest = NO_SUMS, math.inf
 
     def _count(self, item: Item, sign: float) -> None:
         h, s = sign * item.hazard, item.seen - self._base
-        a, b, c = self._sums
-        self._sums = (a + h, b + h * s, c + h * s * s)
+        a, b, c, d = self._sums
+        self._sums = (a + h, b + h * s, c + h * s * s, d + h * s * s * s)
 
     def reckon(self, now: float) -> None:
         """Reckon the sums anew, for rounding adds up and the oldest may be gone."""
-        self._base, self._sums, self.oldest = now, (0.0, 0.0, 0.0), math.inf
+        self._base, self._sums, self.oldest = now, NO_SUMS, math.inf
         for item in self.members.values():
             self._count(item, 1.0)
             self.oldest = min(self.oldest, item.seen)
 
     def worth_reading(self, price: float) -> float:
-        """When the members' expected lateness reaches the price."""
-        a, b, c = self._sums
+        """When the members' weighted lateness, the sum of h t^3 / 3, reaches the price in square seconds."""
+        a, b, c, d = self._sums
         if a <= 0.0:
             return math.inf
-        return self._base + (b + math.sqrt(max(b * b - a * (c - 2.0 * price), 0.0))) / a
+        # Newton's steps on (a u^3 - 3 b u^2 + 3 c u - d) / 3 = price, from beyond its only root that matters.
+        u = b / a + 2.0 * math.cbrt(3.0 * price / a)
+        for _ in range(NEWTON_STEPS):
+            value = ((a * u - 3.0 * b) * u + 3.0 * c) * u - d - 3.0 * price
+            slope = 3.0 * ((a * u - 2.0 * b) * u + c)
+            if slope <= 0.0:
+                break
+            u -= value / slope
+        return self._base + u
 
 
 class Frontier(Page):

@@ -27,6 +27,7 @@ from .places import Frontier, Item, Look, Node, Notebook, Page
 __all__ = ["Schedule"]
 
 PRICE: Final = 11.0  # s of lateness that a request is worth, per second of `initial`
+WEIGHT: Final = 0.12  # of the price squared: lateness is weighed by its length, for the late ones hurt most
 KNOWN_LENGTHS: Final = 5  # finished runs before a notebook's hazards are trusted to stretch an interval
 FRUITLESS: Final = 3  # pages in a row that met nobody end a sweep
 LISTING_REFUSED: Final = 600.0  # s before refused listings are tried again
@@ -39,7 +40,8 @@ class Schedule:
 
     def __init__(self, policy: PollPolicy, rng: random.Random | None = None) -> None:
         self._policy = policy
-        self._price = policy.price if policy.price is not None else PRICE * policy.initial
+        price = policy.price if policy.price is not None else PRICE * policy.initial
+        self._weighted = WEIGHT * price * price
         self._rng = rng or random.Random()
         self._pool = Durations()
         self._notebooks: dict[str, Notebook] = {}
@@ -170,7 +172,7 @@ class Schedule:
         return interval * (1.0 + self._policy.jitter * (self._rng.random() - 0.5))
 
     def _page_due(self, page: Page) -> float:
-        due = page.worth_reading(self._price)
+        due = page.worth_reading(self._weighted)
         return min(max(due, page.oldest + self._policy.initial), page.oldest + self._policy.maximum)
 
     def _hazard(self, item: Item, now: float) -> float:
@@ -180,7 +182,7 @@ class Schedule:
 
     def _single_due(self, item: Item, now: float) -> float:
         policy = self._policy
-        interval = math.sqrt(2.0 * self._price / item.hazard)
+        interval = math.cbrt(3.0 * self._weighted / item.hazard)
         known = item.notebook.durations.finished if item.notebook is not None else 0
         if known < KNOWN_LENGTHS and item.born is not None:
             interval = min(interval, (now - item.born) / 2)

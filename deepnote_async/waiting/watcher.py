@@ -302,8 +302,13 @@ class Watcher:
             [wait for wait in watched.waits if wait.snapshot is None or (settled and wait.snapshot == delivery)],
         )
         if watched.waits:
-            again = watched.delivery() == delivery and not settled
-            self._schedule.read_at(watched, now + self._poll.initial if again else now)
+            self._read_again(watched, now, wait=watched.delivery() == delivery and not settled)
+
+    def _read_again(self, watched: Watched, now: float, *, wait: bool) -> None:
+        """Read an ended run for what is still to come: at once, or the later the longer it has been coming."""
+        since = self._poll.snapshot_wait - (watched.read_until - now)
+        due = min(now + max(self._poll.initial, since / 2), watched.read_until) if wait else now
+        self._schedule.read_at(watched, due)
 
     def _has_ended(self, watched: Watched, run: Run, now: float) -> None:
         length = run.duration

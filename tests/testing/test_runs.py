@@ -130,11 +130,8 @@ def test_any_outputs_survive_the_document(outputs):
     service = Service(clock=lambda: 1_800_000_000.0)
     notebook = service.notebook("report").succeeds(outputs=outputs)
     page = yaml.safe_load(document(notebook, service.add_run(notebook)))["project"]["notebooks"][0]
-    told = [
-        item["text"] if isinstance(asked, str) else item
-        for item, asked in zip(page["blocks"][-1]["outputs"], outputs, strict=False)
-    ]
-    assert told == outputs
+    rows = page["blocks"][-1]["outputs"]
+    assert [row["text"] if isinstance(asked, str) else row for row, asked in zip(rows, outputs, strict=True)] == outputs
 
 
 class TestSnapshots:

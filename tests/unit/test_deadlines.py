@@ -1,0 +1,164 @@
+"""Many deadlines on one timer, with the meaning of asyncio.timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from deepnote_async.deadlines import Deadlines
+
+pytestmark = pytest.mark.looptime
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def timers() -> int:
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return sum(not handle.cancelled() for handle in scheduled)
+
+
+async def within(deadlines: Deadlines, seconds: float, work: float) -> str:
+    guard = deadlines.guard(seconds)
+    try:
+        await asyncio.sleep(work)
+    except asyncio.CancelledError:
+        if guard.expired():
+            return "late"
+        raise
+    finally:
+        guard.stop()
+    return "done"
+
+
+@pytest.mark.parametrize("seconds", [10.0, 3.0, 25.0])
+async def test_lengths_usual_and_not(seconds: float) -> None:
+    deadlines = Deadlines(10.0)
+    began = now()
+    assert await within(deadlines, seconds, seconds + 1) == "late"
+    assert now() == began + seconds
+    assert await within(deadlines, seconds, seconds - 1) == "done"
+    assert now() == began + 2 * seconds - 1
+    assert timers() == 0
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_a_deadline_of_no_time_is_met_at_the_first_wait() -> None:
+    assert await within(Deadlines(10.0), 0.0, 1.0) == "late"
+
+
+async def test_many_at_once_each_at_its_own_time() -> None:
+    deadlines = Deadlines(10.0)
+    rng = random.Random(5)
+    began = now()
+
+    async def one() -> tuple[str, bool]:
+        await asyncio.sleep(rng.random() * 20)
+        mine, seconds, work = now(), rng.choice([10.0, 10.0, 10.0, 4.0]), rng.random() * 20
+        outcome = await within(deadlines, seconds, work)
+        punctual = abs(now() - mine - min(seconds, work)) < 1e-6
+        return outcome, punctual and (outcome == "late") is (work > seconds)
+
+    outcomes = await asyncio.gather(*(one() for _ in range(200)))
+    assert all(right for _, right in outcomes)
+    assert {outcome for outcome, _ in outcomes} == {"late", "done"}
+    assert now() < began + 40
+    assert timers() == 0
+
+
+async def test_the_usual_ones_share_a_timer() -> None:
+    deadlines = Deadlines(10.0)
+    tasks = [asyncio.create_task(within(deadlines, 10.0, 5.0)) for _ in range(50)]
+    await asyncio.sleep(1)
+    assert timers() == 50 + 1  # their sleeps, and one for all deadlines
+    assert await asyncio.gather(*tasks) == ["done"] * 50
+    assert timers() == 0
+
+
+async def test_no_timer_is_left_when_all_are_over_early() -> None:
+    deadlines = Deadlines(10.0)
+    first, other = deadlines.guard(10.0), deadlines.guard(5.0)
+    assert timers() == 2
+    other.stop()
+    first.stop()
+    assert timers() == 0
+    assert await within(deadlines, 10.0, 20.0) == "late"
+    assert timers() == 0
+
+
+@pytest.mark.parametrize("seconds", [10.0, 3.0])
+async def test_a_callers_cancellation_is_the_callers(seconds: float) -> None:
+    deadlines = Deadlines(10.0)
+    task = asyncio.create_task(within(deadlines, seconds, 100.0))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert timers() == 0
+
+
+@pytest.mark.parametrize("seconds", [10.0, 3.0])
+async def test_a_callers_cancellation_in_the_moment_of_the_deadline_is_not_swallowed(seconds: float) -> None:
+    deadlines = Deadlines(10.0)
+    task = asyncio.create_task(within(deadlines, seconds, 100.0))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_at(now() + seconds, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert timers() == 0
+
+
+async def test_a_deadline_within_a_deadline() -> None:
+    deadlines = Deadlines(10.0)
+    outer = deadlines.guard(4.0)
+    try:
+        assert await within(deadlines, 10.0, 2.0) == "done"
+        assert await within(deadlines, 1.0, 2.0) == "late"
+        with pytest.raises(asyncio.CancelledError):
+            await within(deadlines, 10.0, 20.0)
+        assert outer.expired()
+    finally:
+        outer.stop()
+    assert now() == pytest.approx(4.0)
+    await asyncio.sleep(30)
+    assert timers() == 0
+
+
+async def test_within_asyncios_own_timeout() -> None:
+    deadlines = Deadlines(10.0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            await within(deadlines, 10.0, 20.0)
+    async with asyncio.timeout(20):
+        assert await within(deadlines, 10.0, 15.0) == "late"
+    assert timers() == 0
+
+
+async def test_a_stopped_deadline_cancels_nobody() -> None:
+    deadlines = Deadlines(10.0)
+    early, keeper = deadlines.guard(10.0), deadlines.guard(10.0)
+    early.stop()
+    await asyncio.sleep(1)
+    later = asyncio.create_task(within(deadlines, 10.0, 5.0))
+    assert await later == "done"
+    keeper.stop()
+    await asyncio.sleep(60)
+
+
+async def test_a_deadline_needs_a_task() -> None:
+    deadlines = Deadlines(10.0)
+    failures: list[BaseException] = []
+
+    def outside() -> None:
+        try:
+            deadlines.guard(1.0)
+        except RuntimeError as error:
+            failures.append(error)
+
+    asyncio.get_running_loop().call_soon(outside)
+    await asyncio.sleep(0.1)
+    assert len(failures) == 1
+    assert timers() == 0
