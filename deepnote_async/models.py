@@ -28,6 +28,7 @@ __all__ = [
     "RunStatus",
 ]
 
+
 class _Nothing(Mapping[str, Any]):
     """An empty mapping that stays so; unlike a mapping proxy it pickles and copies, as itself."""
 

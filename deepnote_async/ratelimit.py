@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import deque
 from collections.abc import Mapping
 from typing import Final, Protocol, runtime_checkable
 
@@ -29,8 +30,13 @@ LEAST_RATE: Final = 1 / LONGEST_PAUSE
 SEARCH_CAPACITY: Final = 5.0
 BACK_OFF_TO: Final = 0.95  # of the estimate, after a refusal
 LEAST_PACE: Final = 4.0  # s from there back to the estimate
-PACE_PER_PAUSE: Final = 2.0
+PACE_PER_PAUSE: Final = 10.0
+PACE_KEPT: Final = 0.7
 TELLING: Final = 5  # fewer successes than this between two refusals tell of a burst, not of a rate
+MARKS: Final = 12
+SEARCH_SUFFIX: Final = 1.0  # s that a part of the time since the last pause must cover to tell of the limit
+CRUISE_SUFFIX: Final = 4.0
+ROUNDING: Final = 0.5  # s by which a pause in whole seconds is too long on average
 IDLE: Final = 1.0  # s with a full bucket after which what went before tells nothing of the limit
 
 
@@ -66,6 +72,7 @@ class Bucket:
         "_hint",
         "_hint_until",
         "_learns",
+        "_marks",
         "_pace",
         "_pressed",
         "_rate",
@@ -74,8 +81,6 @@ class Bucket:
         "_rng",
         "_searching",
         "_stamp",
-        "_step_clean",
-        "_step_successes",
         "_tokens",
         "paused_until",
     )
@@ -104,8 +109,8 @@ class Bucket:
         self._clean_since = -math.inf
         self._clean_successes = 0
         self._resting_since = -math.inf
-        self._step_clean = (0.0, 0)  # seconds and successes of the last doubling that went well
-        self._step_successes = 0
+        # Moments since the last pause, one a second, and the successes before each.
+        self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS)
         self._hint = math.inf
         self._hint_until = -math.inf
 
@@ -152,7 +157,7 @@ class Bucket:
         self._tokens = min(gained, self.capacity)
         if idle > IDLE:
             self._clean_since, self._clean_successes = now, 0
-            self._step_clean, self._step_successes = (0.0, 0), 0
+            self._marks.clear()
         self._grow(elapsed - max(idle, 0.0))
 
     def _grow(self, busy: float) -> None:
@@ -161,8 +166,7 @@ class Bucket:
         self._pressed += busy
         if self._searching:
             if self._pressed >= max(1.0, 1.0 / self._rate):
-                self._step_clean = (self._pressed, self._step_successes)
-                self._pressed, self._step_successes = 0.0, 0
+                self._pressed = 0.0
                 self._rate = min(self._rate * 2.0, self._ceiling)
         elif self._rate < self._ceiling:
             self._rate = min(self._cubic(), self._ceiling)
@@ -177,8 +181,9 @@ class Bucket:
             self._refused(headers, now)
             return
         self._refusals = 0
+        if not self._marks or now - self._marks[-1][0] >= 1.0:
+            self._marks.append((now, self._clean_successes))
         self._clean_successes += 1
-        self._step_successes += 1
         remaining = headers.get("RateLimit-Remaining")
         if remaining is not None:
             self._heed(remaining, headers.get("RateLimit-Reset"), now)
@@ -212,26 +217,29 @@ class Bucket:
         self._tokens = min(self._tokens, 0.0)
         self._stamp = self.paused_until - 1.0 / self._rate
         self._clean_since, self._clean_successes = self.paused_until, 0
+        self._marks.clear()
 
     def _learn(self, now: float, pause: float) -> None:
+        if pause == int(pause):
+            pause -= ROUNDING  # given in whole seconds it was rounded up
+        pause = max(pause, 1e-3)
         estimate = self._measured(now, pause)
         telling = self._clean_successes >= TELLING
         self._estimate = min(estimate, self._rate) if telling else max(min(estimate, self._rate / 2), LEAST_RATE)
         self._rate = max(self._estimate * BACK_OFF_TO, LEAST_RATE)
-        self._pace = max(LEAST_PACE, PACE_PER_PAUSE * pause, self._pace / 2)
+        self._pace = max(LEAST_PACE, PACE_PER_PAUSE * pause, self._pace * PACE_KEPT)
         self._pressed = 0.0
         self._searching = not telling
-        self._step_clean, self._step_successes = (0.0, 0), 0
 
     def _measured(self, now: float, pause: float) -> float:
-        since = max(now - self._clean_since, 0.0)
-        estimate = max(self._clean_successes, 1) / (since + pause + 1e-3)
-        seconds, successes = self._step_clean
-        if self._searching and seconds and pause <= IDLE:
-            # The slow beginning of the search would dilute what a sliding limit allows.
-            recent = (successes + self._step_successes) / (seconds + self._pressed + pause)
-            estimate = max(estimate, recent)
-        return estimate
+        """The limit by what went through since the last pause, or lately: rising slowly would dilute the rest."""
+        # Of a long pause only a long time tells: it lasts to the end of a window that began when the last one ended.
+        least = max(SEARCH_SUFFIX if self._searching else CRUISE_SUFFIX, 2.0 * pause)
+        best = max(self._clean_successes, 1) / (max(now - self._clean_since, 0.0) + pause)
+        for since, before in self._marks:
+            if now - since >= least and self._clean_successes - before >= TELLING:
+                best = max(best, (self._clean_successes - before) / (now - since + pause))
+        return best
 
 
 class TokenBucket:

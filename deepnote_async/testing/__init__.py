@@ -15,6 +15,7 @@ from .record import Call, StorageCall
 from .replies import Reply
 from .server import FakeDeepnote
 from .state import Block, Input, Lognormal, NotebookState, ProjectState, RunState
+from .virtual import VirtualTimeLoop, run_virtual
 
 __all__ = [
     "Access",
@@ -38,5 +39,7 @@ __all__ = [
     "SlidingLimit",
     "StorageCall",
     "Verdict",
+    "VirtualTimeLoop",
+    "run_virtual",
     "virtual_service",
 ]

@@ -51,7 +51,7 @@ class Reading:
 
     def __init__(self, watcher: Watcher, refs: Iterable[RunRef], options: WaitOptions) -> None:
         self._watcher = watcher
-        self._refs = refs
+        self._refs = iter(refs)
         self._wait = Wait(options.snapshot, options.on_update)
         self._deadline: float | None = None
         self._hasten_at: float | None = None
@@ -60,12 +60,13 @@ class Reading:
             self._hasten_at = last_looks_before(self._deadline, options.timeout)
 
     async def begin(self) -> None:
-        """Register the runs."""
-        for number, ref in enumerate(self._refs, 1):
+        """Register the runs; cancelled, it goes on from there when it is called again."""
+        registered = 0
+        while (ref := next(self._refs, None)) is not None:
             self._watcher.watch(ref, self._wait)
-            if number % REGISTERED_AT_ONCE == 0:
+            registered += 1
+            if registered % REGISTERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        self._refs = ()
 
     async def next(self) -> tuple[str, Outcome] | None:
         """What is told next; None when all is told or the deadline has passed."""
@@ -85,15 +86,17 @@ class Reading:
         return {run_id: _too_late(run_id, watched.status) for run_id, watched in self._wait.open.items()}
 
     async def finish(self) -> None:
-        """Let ``on_update`` hear all that was told."""
+        """Let ``on_update`` hear all that was told, by the deadline."""
         if self._wait.updates is not None:
-            await self._wait.updates.finish()
+            await self._wait.updates.finish(self._deadline)
 
     def end(self) -> None:
-        """Let the runs go."""
+        """Let the runs go, those not yet registered too."""
+        self._refs = iter(())
         self._watcher.forget(self._wait)
         if self._wait.updates is not None:
             self._wait.updates.cancel()
+        self._wait.wake()
 
 
 def _too_late(run_id: str, status: RunStatus | None) -> RunTimeoutError:
@@ -119,7 +122,7 @@ async def await_many(
     """Await runs; see :meth:`DeepnoteClient.await_run`."""
     listed = list(refs)
     ids = [run_id_of(ref) for ref in listed]
-    outcomes = await _outcomes(watcher, listed, options)
+    outcomes = await _outcomes(watcher, dict(zip(ids, listed, strict=True)).values(), options)
     if check:
         outcomes = {run_id: _checked(outcome) for run_id, outcome in outcomes.items()}
     if not return_exceptions:
@@ -127,7 +130,7 @@ async def await_many(
     return [outcomes[run_id] for run_id in ids]
 
 
-async def _outcomes(watcher: Watcher, refs: list[RunRef], options: WaitOptions) -> dict[str, Outcome]:
+async def _outcomes(watcher: Watcher, refs: Iterable[RunRef], options: WaitOptions) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     reading = Reading(watcher, refs, options)
     try:
@@ -179,13 +182,11 @@ class Completed(Generic[T]):
     def __init__(
         self, watcher: Watcher, refs: Iterable[RunRef], options: WaitOptions, *, return_exceptions: bool
     ) -> None:
+        self._reading: Reading | None = None  # first, for it may yet turn out that there is nothing to read
         self._watcher = watcher
-        self._refs = list(refs)
-        for ref in self._refs:
-            run_id_of(ref)
+        self._refs: Iterable[RunRef] = {run_id_of(ref): ref for ref in refs}.values()
         self._options = options
         self._return_exceptions = return_exceptions
-        self._reading: Reading | None = None
         self._begun = False
         self._outcomes: dict[str, Outcome] = {}
         self._late: list[RunTimeoutError] | None = None
@@ -221,6 +222,7 @@ class Completed(Generic[T]):
             self._reading = Reading(self._watcher, self._refs, self._options)
         if not self._begun:
             await self._reading.begin()
+            self._refs = ()
             self._begun = True
         return self._reading
 

@@ -129,6 +129,7 @@ class RunBatch:
         self._feeder: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
+        self._deadline: float | None = None
         self._refused: DeepnoteError | None = None
         self._broken: BaseException | None = None
         self._stopped = False
@@ -159,7 +160,7 @@ class RunBatch:
         timeout = self._options.timeout
         if timeout is not None:
             loop = asyncio.get_running_loop()
-            deadline = loop.time() + timeout
+            self._deadline = deadline = loop.time() + timeout
             self._timers = [
                 loop.call_at(last_looks_before(deadline, timeout), self._watcher.hasten, self._wait),
                 loop.call_at(deadline, self._time_is_up),
@@ -182,7 +183,7 @@ class RunBatch:
         while not self._results:
             if self._is_over():
                 if self._wait.updates is not None:
-                    await self._wait.updates.finish()
+                    await self._wait.updates.finish(self._deadline)
                 if self._broken is not None:
                     broken, self._broken = self._broken, None
                     raise broken
@@ -208,9 +209,9 @@ class RunBatch:
                     self._not_started(entry, "starts are refused", self._refused)
                 elif await self._admitted(entry):
                     self._begin(entry)
-        except ClientClosedError as error:
-            self._stop(error)
-        except Exception as error:  # noqa: BLE001 - the caller's iterable may raise anything, and is told at the end
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller's iterable may raise anything
+            if self._stopped:
+                return
             self._broken = error
             self._stop(error)
         finally:
@@ -345,8 +346,10 @@ class RunBatch:
             return
         if isinstance(outcome, Run):
             self._end(entry, run=outcome)
-        else:
-            self._end(entry, error=outcome)
+            return
+        if isinstance(outcome, ClientClosedError):
+            self._unfinished.append(entry.result())
+        self._end(entry, error=outcome)
 
     def _not_started(self, entry: _Entry, reason: str, cause: BaseException | None) -> None:
         message = reason if cause is None else f"{reason}: {cause}"
@@ -390,7 +393,7 @@ class RunBatch:
         self._stop(None, "the batch's timeout passed before it could be started")
         for entry in list(self._open.values()):
             if entry.run_id is None:
-                self._let_go_on_wire(entry)
+                self._let_go_on_wire(entry, RunTimeoutError("the batch's timeout passed before the answer came"))
                 continue
             message = f"run {entry.run_id} had not ended when the batch's timeout passed; it goes on"
             self._unfinished.append(entry.result())
@@ -402,10 +405,9 @@ class RunBatch:
         watched = self._wait.open.get(entry.run_id or "")
         return watched.status if watched is not None else entry.status
 
-    def _let_go_on_wire(self, entry: _Entry) -> None:
+    def _let_go_on_wire(self, entry: _Entry, cause: DeepnoteError) -> None:
         if entry.task is not None and entry.http is not None:
             self._core.leave_running(entry.task)
-            cause = RunTimeoutError("the batch's timeout passed before the answer to the start came")
             error = self._session.unknown(cause, entry.http, entry.sent_at)
             error.request, error.notebook_id = entry.request, entry.request.notebook_id
             self._end(entry, error=error)
@@ -431,10 +433,12 @@ class RunBatch:
 
     def _client_closed(self) -> None:
         """Called when the client closes: the watcher has ended the open runs already."""
-        self._stop(ClientClosedError("the client was closed"), "the client was closed")
+        closed = ClientClosedError("the client was closed")
+        if not self._exhausted and not self._stopped:
+            self._broken = closed
+        self._stop(closed, "the batch was ended")
         for entry in list(self._open.values()):
-            if entry.run_id is None and entry.task is not None:
-                self._core.leave_running(entry.task)
+            self._let_go_on_wire(entry, closed)
 
 
 def _reader_of(requests: Requests) -> AsyncIterator[RunRequest | str]:

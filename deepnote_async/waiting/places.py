@@ -28,7 +28,7 @@ class Node:
 class Item(Node):
     """One watched run; ``born`` and ``seen`` are moments of the loop's clock, None and -inf while unknown."""
 
-    __slots__ = ("born", "hazard", "notebook", "place", "run_id", "seen", "watched_to")
+    __slots__ = ("born", "hazard", "notebook", "place", "run_id", "seen", "unlisted", "watched_to")
 
     def __init__(self, run_id: str, notebook: Notebook | None, born: float | None, now: float) -> None:
         super().__init__()
@@ -38,6 +38,7 @@ class Item(Node):
         self.seen = now if born is not None else -math.inf
         self.hazard = 0.0
         self.place: Page | None = None
+        self.unlisted = False  # a sweep through the listing did not meet it
         self.watched_to = 0.0  # age up to which the lengths know of it
 
 
@@ -105,31 +106,70 @@ class Page(Node):
 class Frontier(Page):
     """Where a notebook's runs of unknown place wait while a sweep follows the pages; ``token`` is the sweep's next."""
 
-    __slots__ = ("began", "fruitless", "wrapped")
+    __slots__ = ("began", "fruitless", "late", "wrapped")
 
     def __init__(self, notebook: Notebook) -> None:
         super().__init__(notebook, None)
-        self.restart(None)
+        self.late: set[str] = set()  # runs that came when the sweep may have passed them already
+        self.restart()
 
-    def restart(self, token: str | None) -> None:
+    def restart(self) -> None:
         """Let the next page read be the first of a new sweep."""
-        self.token = token
         self.began: float | None = None
         self.fruitless = 0
         self.wrapped = False
+        self.late.clear()
+
+    def put(self, item: Item) -> None:
+        """Take in a run of unknown place."""
+        super().put(item)
+        if self.began is not None:
+            self.late.add(item.run_id)
+
+    def unmet(self) -> list[Item]:
+        """The members that the sweep, now at its end, should have met."""
+        return [item for item in self.members.values() if item.run_id not in self.late]
+
+    def begin(self, now: float) -> None:
+        """Begin a sweep where most members are to be expected.
+
+        Runs younger than the last read of the page where new ones appear are on that page; older ones were not on it
+        then, so they are beyond.
+        """
+        self.began = now
+        notebook = self.notebook
+        young = sum(item.born is not None and item.born >= notebook.entry_read for item in self.members.values())
+        at_entry = 2 * young >= len(self.members) or notebook.beyond is None
+        self.token = notebook.entry if at_entry else notebook.beyond
+        self.wrapped = self.token is None
 
 
 class Notebook:
     """What is known of one notebook: its lengths, its pages, and where its new runs appear."""
 
-    __slots__ = ("_counted", "durations", "entry", "frontier", "id", "newest", "pages", "scouted", "unlisted_until")
+    __slots__ = (
+        "_counted",
+        "beyond",
+        "durations",
+        "entry",
+        "entry_read",
+        "frontier",
+        "id",
+        "newest",
+        "pages",
+        "scouted",
+        "unlisted_until",
+    )
 
     def __init__(self, notebook_id: str, pool: Durations) -> None:
         self.id = notebook_id
         self.durations = Durations(pool)
         self.pages: dict[str | None, Page] = {}
         self.frontier = Frontier(self)
+        # The page where new runs appear, when it was last read, and the page after it.
         self.entry: str | None = None
+        self.entry_read = -math.inf
+        self.beyond: str | None = None
         self.newest = -math.inf
         self.unlisted_until = -math.inf
         self.scouted = False

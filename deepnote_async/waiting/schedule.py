@@ -121,6 +121,8 @@ class Schedule:
         if isinstance(node, Item):
             return self._alone(node, now)
         assert isinstance(node, Page)  # noqa: S101 - the heap holds nothing else
+        if isinstance(node, Frontier) and node.began is None:
+            node.begin(now)
         if len(node.members) == 1:
             # A page with one run of ours costs what the run costs, and tells less.
             (item,) = node.members.values()
@@ -133,8 +135,6 @@ class Schedule:
             self._set_due(node, due)
             return None
         node.busy = True
-        if isinstance(node, Frontier) and node.began is None:
-            node.began = now
         return Look(now, page=node)
 
     def _alone(self, item: Item, now: float) -> Look:
@@ -208,6 +208,7 @@ class Schedule:
         item.failures = 0
         item.hazard = self._hazard(item, now)
         if page is not None:
+            item.unlisted = False
             page.put(item)
             if item.born >= page.notebook.newest:
                 page.notebook.newest, page.notebook.entry = item.born, page.token
@@ -223,11 +224,9 @@ class Schedule:
             return
         first = item.seen == -math.inf
         self.met(item, None, born, now)
-        if not first or item.notebook is None:
-            self._set_due(item, self._single_due(item, now))
-            return
         self._settle_unplaced(item, now)
-        self._follow(item.notebook)
+        if first and item.notebook is not None:
+            self._follow(item.notebook)
 
     def read_at(self, item: Item, due: float) -> None:
         """Read one run by itself at a given time: it has ended, and something of it is still to come."""
@@ -251,7 +250,9 @@ class Schedule:
         assert look.page is not None  # noqa: S101 - looks of pages only
         look.page.busy = False
         look.page.failures = 0
-        self._seek_missing(here, next_token, now)
+        if here.token == notebook.entry:
+            notebook.entry_read, notebook.beyond = look.at, next_token
+        self._seek_missing(here, now)
         if not here.members:
             self._drop(here)
         else:
@@ -272,36 +273,28 @@ class Schedule:
             if next_token is not None:
                 self._lead = Page(notebook, next_token)
 
-    def _seek_missing(self, page: Page, next_token: str | None, now: float) -> None:
-        missing = [item for item in page.members.values() if item.seen < now]
-        if not missing:
-            return
-        frontier = page.notebook.frontier
-        if not frontier.members and not frontier.busy:
-            # New runs push older ones on: look there first.
-            frontier.restart(next_token)
-        for item in missing:
+    def _seek_missing(self, page: Page, now: float) -> None:
+        for item in [item for item in page.members.values() if item.seen < now]:
             page.take_out(item)
             self._settle_unplaced(item, now)
 
     def _sweep_on(self, look: Look, frontier: Frontier, next_token: str | None, now: float) -> None:
         frontier.fruitless = 0 if look.found else frontier.fruitless + 1
-        entry = frontier.notebook.entry
         if frontier.members and next_token is not None and frontier.fruitless < FRUITLESS:
             frontier.token = next_token
-        elif frontier.members and next_token is None and entry is not None and not frontier.wrapped:
+        elif frontier.members and next_token is None and not frontier.wrapped:
             # The sweep began in the middle: the rest may lie before.
             frontier.token, frontier.wrapped = None, True
         else:
-            self._read_singly(frontier, frontier.began or now, now)
-            frontier.restart(entry)
+            self._read_singly(frontier.unmet(), now)
+            frontier.restart()
         if frontier.members:
             self._set_due(frontier, self._page_due(frontier))
 
     def _settle_unplaced(self, item: Item, now: float) -> None:
         """Let a run of unknown place wait at its notebook's frontier, or by itself where nothing is listed."""
         notebook = item.notebook
-        if notebook is None or notebook.unlisted_until > now:
+        if notebook is None or item.unlisted or notebook.unlisted_until > now:
             self._set_due(item, self._single_due(item, now))
             return
         frontier = notebook.frontier
@@ -312,10 +305,11 @@ class Schedule:
         if not frontier.seq or due < frontier.due - self._policy.initial / 20:
             self._set_due(frontier, due)
 
-    def _read_singly(self, page: Page, before: float, now: float) -> None:
-        """Let the runs of a page that were there before a moment be read by themselves."""
-        for item in [item for item in page.members.values() if item.seen < before]:
+    def _read_singly(self, items: list[Item], now: float) -> None:
+        """Let runs that no listing shows be read by themselves."""
+        for item in items:
             self._leave(item)
+            item.unlisted = True
             self._set_due(item, max(self._single_due(item, now), now))
 
     # What a look failed to show.
@@ -352,14 +346,12 @@ class Schedule:
         if look.token is None:
             notebook.unlisted_until = now + LISTING_REFUSED
             for known in [*notebook.pages.values(), frontier]:
-                self._read_singly(known, math.inf, now)
+                self._read_singly(list(known.members.values()), now)
             return
-        notebook.entry = None
+        notebook.entry = notebook.beyond = None
         if page is frontier:
             self._sweep_refused(frontier, now)
             return
-        if not frontier.busy and not frontier.members:
-            frontier.restart(None)
         for item in list(page.members.values()):
             self._leave(item)
             self._settle_unplaced(item, now)
@@ -367,11 +359,10 @@ class Schedule:
     def _sweep_refused(self, frontier: Frontier, now: float) -> None:
         """An old token may be refused, so the sweep begins at the front again, but not a second time."""
         if frontier.wrapped:
-            self._read_singly(frontier, frontier.began or now, now)
-            frontier.restart(None)
+            self._read_singly(frontier.unmet(), now)
+            frontier.restart()
         else:
-            frontier.restart(None)
-            frontier.wrapped = True
+            frontier.token, frontier.wrapped = None, True
         if frontier.members:
             self._set_due(frontier, self._page_due(frontier))
 

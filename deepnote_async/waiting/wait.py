@@ -51,13 +51,17 @@ class Updates:
             return
         try:
             answer = self._context.run(self._on_update, run)
-        except Exception as error:  # noqa: BLE001 - a caller's function may raise anything
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a caller's function may raise anything
             self._log(error)
             return
         if inspect.isawaitable(answer):
             self._task = asyncio.get_running_loop().create_task(
                 self._drain(answer), name="deepnote on_update", context=self._context.copy()
             )
+            if inspect.iscoroutine(answer):
+                coroutine = answer
+                # Cancelled before its first step, the task would leave it unawaited.
+                self._task.add_done_callback(lambda _: coroutine.close())
 
     async def _drain(self, answer: Any) -> None:
         while True:
@@ -74,16 +78,17 @@ class Updates:
                 self._log(error)
                 answer = asyncio.sleep(0)
 
-    def _log(self, error: Exception) -> None:
+    def _log(self, error: BaseException) -> None:
         if not self._failed:
             self._failed = True
             message = "on_update failed; it goes on being called, but this wait's further failures are not logged"
             logger.warning(message, exc_info=error)
 
-    async def finish(self) -> None:
-        """Wait until everything told has been passed on."""
+    async def finish(self, deadline: float | None = None) -> None:
+        """Wait until everything told has been passed on, but not past the deadline."""
         if self._task is not None:
-            await asyncio.wait([self._task])
+            left = None if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.0)
+            await asyncio.wait([self._task], timeout=left)
 
     def cancel(self) -> None:
         """Pass on no more."""

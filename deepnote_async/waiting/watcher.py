@@ -98,6 +98,9 @@ class Watcher:
         if isinstance(ref, Run) and ref.is_terminal and wait.snapshot is None:
             wait.tell(run_id, ref)
             return
+        if self._core.closed:
+            wait.tell(run_id, _closed())
+            return
         watched = self._watched.get(run_id)
         if watched is None:
             watched = self._register(run_id, ref)
@@ -154,7 +157,7 @@ class Watcher:
 
     def close(self) -> None:
         """End every wait, for the client is closed."""
-        self._end_all(lambda: ClientClosedError("the client was closed while the run was awaited; the run goes on"))
+        self._end_all(_closed)
 
     def _end_all(self, error: Callable[[], DeepnoteError]) -> None:
         for watched in list(self._watched.values()):
@@ -381,3 +384,7 @@ class Watcher:
         for watched in list(self._watched.values()):
             if now - max(since, watched.added) >= self._poll.give_up_after:
                 self._tell(watched, watched.end or error)
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed while the run was awaited; the run goes on")

@@ -50,7 +50,9 @@ async def test_the_demo_accounts_for_every_run():
     for row in ("slowest run", "delay, end to known: mean", "delay, end to known: 95th %"):
         assert re.search(rf"{row} +│ +\d+\.\d\d s\n", output)
     # Where it cannot draw in place it says in plain lines where it stands.
-    assert re.search(r"^ +2\.\d s  deepnote-async: \d of 8 ended, \d under way, 0 given up; \d+ requests", output, re.M)
+    assert re.search(
+        r"^ +2\.\d s  deepnote-async: \d of 8 ended, \d under way, 0 given up; \d+ requests", output, re.MULTILINE
+    )
 
 
 @pytest.mark.slow

@@ -31,11 +31,10 @@ pytestmark = pytest.mark.slow
 def with_prefixes(definition: str) -> str:
     """Each path under its server's prefix, for Prism serves all of them from one root."""
     paths, marker, components = definition.partition("\ncomponents:\n")
+    paths = re.sub(r"^ *servers:\n(?: *- url: .*\n)+", "", paths, flags=re.MULTILINE)
     paths = re.sub(r"^  (?=/)", "  /v2", paths, flags=re.MULTILINE)
-    paths = re.sub(r"^  /v2(/projects/\{projectId\}/notebooks/\{notebookId\}/execute:)", r"  /v1\1", paths, flags=re.M)
-    return re.sub(r"^servers:\n(?:  - .*\n)+", "", paths, flags=re.MULTILINE).replace(
-        "    servers:\n      - url: https://api.deepnote.com/v1\n", ""
-    ) + (marker + components)
+    execute = "/projects/{projectId}/notebooks/{notebookId}/execute"
+    return paths.replace(f"/v2{execute}", f"/v1{execute}") + marker + components
 
 
 def prism_command() -> list[str]:

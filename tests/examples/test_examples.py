@@ -43,8 +43,8 @@ async def test_fan_out_accounts_for_every_combination():
 
 
 async def test_quickstart_takes_a_notebook_and_a_key_from_the_environment():
-    async with FakeDeepnote(time_scale=600) as fake:
-        notebook = fake.notebook("Report").succeeds(outputs=["hello from here"])
+    async with FakeDeepnote(time_scale=20) as fake:
+        notebook = fake.notebook("Report").succeeds(after=20, outputs=["hello from here"])
         status, output = await run_example(
             "quickstart.py", notebook.id, DEEPNOTE_TOKEN=fake.token, DEEPNOTE_BASE_URL=fake.url
         )
@@ -53,8 +53,8 @@ async def test_quickstart_takes_a_notebook_and_a_key_from_the_environment():
 
 
 async def test_quickstart_says_why_a_notebook_failed():
-    async with FakeDeepnote(time_scale=600) as fake:
-        notebook = fake.notebook("Report").fails("ZeroDivisionError: division by zero")
+    async with FakeDeepnote(time_scale=20) as fake:
+        notebook = fake.notebook("Report").fails("ZeroDivisionError: division by zero", after=20)
         status, output = await run_example(
             "quickstart.py", notebook.id, DEEPNOTE_TOKEN=fake.token, DEEPNOTE_BASE_URL=fake.url
         )
@@ -64,8 +64,8 @@ async def test_quickstart_says_why_a_notebook_failed():
 
 
 async def test_fan_out_reads_choices_from_its_arguments():
-    async with FakeDeepnote(time_scale=600) as fake:
-        notebook = fake.notebook("Report").succeeds()
+    async with FakeDeepnote(time_scale=20) as fake:
+        notebook = fake.notebook("Report").succeeds(after=20)
         status, output = await run_example(
             *("fan_out.py", notebook.id, "region=EU,US", "year=2024"),
             DEEPNOTE_TOKEN=fake.token,

