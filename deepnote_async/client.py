@@ -91,6 +91,7 @@ class DeepnoteClient:
             raise ConfigurationError("session and transport exclude each other: give one of them")
         if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
             raise ConfigurationError("rate_limiter has the methods acquire() and answered(status, headers)")
+        _check_policies(retry, poll)
         options = ConnectionOptions(proxy=via, ssl_context=ssl_context, trust_env=trust_env, session=session)
         timeouts = Timeouts(timeout=timeout, total_timeout=total_timeout)
         core = Core(transport or AiohttpTransport(options), options.slots(max_connections), timeout)
@@ -172,6 +173,7 @@ class DeepnoteClient:
         view = object.__new__(type(self))
         view._owner = False
         policy = self._poll if isinstance(poll, _Unset) else poll
+        _check_policies(session.retry, policy)
         view._build(session, policy, self._watcher if same_key and policy == self._poll else None)
         return view
 
@@ -399,6 +401,13 @@ class DeepnoteClient:
             give_up_after=self._poll.give_up_after,
         )
         return RunBatch(self._session, self.runs, self._watcher, requests, options)
+
+
+def _check_policies(retry: object, poll: object) -> None:
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry is a RetryPolicy(...), not {retry!r}")
+    if not isinstance(poll, PollPolicy):
+        raise ConfigurationError(f"poll is a PollPolicy(...), not {poll!r}")
 
 
 def _check_whole(name: str, value: object, error: type[DeepnoteError] = ConfigurationError) -> None:

@@ -37,6 +37,7 @@ MARKS: Final = 12
 SEARCH_SUFFIX: Final = 1.0  # s that a part of the time since the last pause must cover to tell of the limit
 CRUISE_SUFFIX: Final = 4.0
 ROUNDING: Final = 0.5  # s by which a pause in whole seconds is too long on average
+SAME_REFUSAL: Final = 1.0  # s after one that teaches, in which others are taken for its echo
 IDLE: Final = 1.0  # s with a full bucket after which what went before tells nothing of the limit
 
 
@@ -68,6 +69,7 @@ class Bucket:
         "_ceiling",
         "_clean_since",
         "_clean_successes",
+        "_cut_at",
         "_estimate",
         "_hint",
         "_hint_until",
@@ -82,6 +84,7 @@ class Bucket:
         "_searching",
         "_stamp",
         "_tokens",
+        "_wanted",
         "paused_until",
     )
 
@@ -103,6 +106,8 @@ class Bucket:
         self._tokens = self.capacity
         self._stamp = -math.inf
         self.paused_until = -math.inf
+        self._wanted = False  # whether somebody waits for a token
+        self._cut_at = -math.inf
         self._refusals = 0  # without a success between
         self._pressed = 0.0  # s in use since the last refusal, or since the last doubling
         self._pace = LEAST_PACE
@@ -135,6 +140,7 @@ class Bucket:
         if self._tokens >= 1.0 - 1e-9:
             self._tokens -= 1.0
             return 0.0
+        self._wanted = True
         return max((1.0 - self._tokens) / self._pace_now(now), 1e-6)
 
     def give_back(self) -> None:
@@ -158,12 +164,15 @@ class Bucket:
         if idle > IDLE:
             self._clean_since, self._clean_successes = now, 0
             self._marks.clear()
-        self._grow(elapsed - max(idle, 0.0))
+        if idle >= 0.0:
+            self._wanted = False
+        self._grow(elapsed)
 
-    def _grow(self, busy: float) -> None:
-        if not self._learns or busy <= 0.0 or self._hint < self._rate:
+    def _grow(self, elapsed: float) -> None:
+        # Only while it is what holds requests back does a clean second say anything.
+        if not self._learns or not self._wanted or self._hint < self._rate:
             return
-        self._pressed += busy
+        self._pressed += elapsed
         if self._searching:
             if self._pressed >= max(1.0, 1.0 / self._rate):
                 self._pressed = 0.0
@@ -203,7 +212,7 @@ class Bucket:
     def _refused(self, headers: Mapping[str, str], now: float) -> None:
         asked = pause_asked(headers)
         # Answers to what left before the pause are the same refusal, heard again.
-        again = now < self.paused_until
+        again = now < max(self.paused_until, self._cut_at + SAME_REFUSAL)
         if not again:
             self._refusals += 1
         pause = asked if asked is not None else backoff(self._refusals, RetryPolicy(), self._rng)
@@ -213,9 +222,9 @@ class Bucket:
 
     def _pause(self, now: float, pause: float) -> None:
         self.paused_until = max(self.paused_until, now + min(pause, LONGEST_PAUSE))
-        # What was saved up is spent; one token is ready when the pause ends.
+        # What was saved up is spent; one token is ready when the pause ends, if the rate allows that.
         self._tokens = min(self._tokens, 0.0)
-        self._stamp = self.paused_until - 1.0 / self._rate
+        self._stamp = max(now, self.paused_until - 1.0 / self._rate)
         self._clean_since, self._clean_successes = self.paused_until, 0
         self._marks.clear()
 
@@ -225,8 +234,9 @@ class Bucket:
         pause = max(pause, 1e-3)
         estimate = self._measured(now, pause)
         telling = self._clean_successes >= TELLING
-        self._estimate = min(estimate, self._rate) if telling else max(min(estimate, self._rate / 2), LEAST_RATE)
+        self._estimate = min(estimate, self._rate) if telling else self._rate / 2
         self._rate = max(self._estimate * BACK_OFF_TO, LEAST_RATE)
+        self._cut_at = now
         self._pace = max(LEAST_PACE, PACE_PER_PAUSE * pause, self._pace * PACE_KEPT)
         self._pressed = 0.0
         self._searching = not telling

@@ -182,6 +182,11 @@ class World:
         self._admit(run, late)
         return run
 
+    def add_earlier_runs(self, notebook: NotebookState | str, count: int, span: float = 0.0) -> list[RunState]:
+        """Start ``count`` runs at even distances over the last ``span`` seconds, as others did before."""
+        now = self.clock()
+        return [self.add_run(notebook, created_at=now - span * (count - n) / count) for n in range(1, count + 1)]
+
     def _admit(self, run: RunState, late: float) -> None:
         number = next(self._count)
         run.order = (self._chance.random() if self.order == "random" else run.created_at, number)

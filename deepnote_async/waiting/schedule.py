@@ -127,7 +127,7 @@ class Schedule:
             # A page with one run of ours costs what the run costs, and tells less.
             (item,) = node.members.values()
             self._leave(item)
-            return self._alone(item, now)
+            return None if item.busy else self._alone(item, now)
         if len(node.members) <= RECKONED:
             node.reckon(now)
         due = self._page_due(node)
@@ -163,6 +163,8 @@ class Schedule:
             self._lead = Page(notebook, None)
 
     def _set_due(self, node: Node, due: float) -> None:
+        if node.busy or due == math.inf:
+            return  # what ends its look sets it, or nothing is to be seen there
         self._seq += 1
         node.seq = self._seq
         node.due = due
@@ -258,8 +260,7 @@ class Schedule:
         else:
             notebook.pages[here.token] = here
             here.reckon(now)
-            if not here.busy:
-                self._set_due(here, self._page_due(here))
+            self._set_due(here, self._page_due(here))
         if look.scouting:
             self._scouted(look, notebook, next_token)
         elif look.page is notebook.frontier:
@@ -321,7 +322,12 @@ class Schedule:
             self._lead = look.page
             return
         node.busy = False
-        self._set_due(node, now)
+        if not self._lies_on_page(node):
+            self._set_due(node, now)
+
+    def _lies_on_page(self, node: Node) -> bool:
+        """Whether a page showed a run while it was being read: then the page sees to it."""
+        return isinstance(node, Item) and node.place is not None
 
     def failed(self, look: Look, now: float) -> None:
         """End a look that got no answer, or none that helps: it is made again, later and later."""
@@ -330,7 +336,7 @@ class Schedule:
             return
         node.busy = False
         node.failures += 1
-        if isinstance(node, Page) and not node.members:
+        if self._lies_on_page(node) or (isinstance(node, Page) and not node.members):
             return
         policy = self._policy
         wait = min(policy.initial * 2.0 ** min(node.failures - 1, 30), policy.maximum)

@@ -48,6 +48,7 @@ __all__ = ["Watched", "Watcher"]
 logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
+LISTING_FAILS: Final = 3  # failures in a row after which a listing may be counted as refused
 
 
 class Watched(Item):
@@ -84,6 +85,8 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._looks = 0
+        self._read_alone = -math.inf  # when a single read last succeeded
+        self._unlisted: dict[str, float] = {}  # notebooks whose listings fail, and since when
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -148,6 +151,7 @@ class Watcher:
             self._task.cancel()
             self._task = None
             self._outage.over()
+            self._unlisted.clear()
 
     def hasten(self, wait: Wait) -> None:
         """Look at a wait's open runs now, as far as the gate lets it."""
@@ -205,9 +209,13 @@ class Watcher:
         self._end_all(lambda: error if isinstance(error, DeepnoteError) else DeepnoteError(reason))
 
     def _begin_look(self) -> None:
-        look = self._schedule.choose(self._core.now())
+        look = None
+        try:
+            look = self._schedule.choose(self._core.now())
+        finally:
+            if look is None:
+                self._session.gate.unused()
         if look is None:
-            self._session.gate.unused()
             return
         self._looks += 1
         task = self._core.spawn(self._look(look), "deepnote look")
@@ -242,6 +250,7 @@ class Watcher:
                 self._failed_alone(look, watched, error)
             return
         self._outage.over()
+        self._read_alone = self._core.now()
         if self._watched.get(watched.run_id) is watched:
             self._seen_alone(look, watched, run, delivery)
 
@@ -255,6 +264,7 @@ class Watcher:
             self._failed_page(look, error)
             return
         self._outage.over()
+        self._unlisted.pop(notebook.id, None)
         self._seen_page(look, runs, next_token)
 
     # What a look showed.
@@ -369,11 +379,28 @@ class Watcher:
         now = self._core.now()
         if isinstance(error, RateLimitError):
             self._schedule.throttled(look, now)
-        elif isinstance(error, TransportError | ServerError):
+        elif isinstance(error, TransportError | ServerError) and not self._fails_alone(look, now):
             self._schedule.failed(look, now)
             self._count_failure(error, now)
         else:
             self._schedule.page_refused(look, now)
+
+    def _fails_alone(self, look: Look, now: float) -> bool:
+        """Whether it is only the listing that fails, again and again, while single reads succeed."""
+        page, notebook = look.page, look.notebook
+        if page is None or notebook is None or look.scouting:
+            return False
+        since = self._unlisted.setdefault(notebook.id, now)
+        if page.failures >= LISTING_FAILS and self._read_alone > since:
+            del self._unlisted[notebook.id]
+            return True
+        if page.failures:
+            # One of its runs is read by itself, to learn which it is.
+            for item in page.members.values():
+                if not item.busy:
+                    self._schedule.read_at(item, now)
+                    break
+        return False
 
     def _count_failure(self, error: DeepnoteError, now: float) -> None:
         if not isinstance(error, TransportError | ServerError | DecodeError):

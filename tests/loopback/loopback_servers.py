@@ -64,8 +64,7 @@ class Exchange:
 
     async def raw(self, data: bytes) -> None:
         self.writer.write(data)
-        with contextlib.suppress(ConnectionError):
-            await self.writer.drain()
+        await self.writer.drain()
 
     def reset(self) -> None:
         sock = self.writer.get_extra_info("socket")

@@ -20,6 +20,7 @@ from loopback_servers import (
     resets,
     says,
     settled,
+    until,
 )
 
 from deepnote_async import (
@@ -341,7 +342,7 @@ async def test_the_connection_and_the_slot_are_free_during_a_pause(broken):
     async def answer(exchange):
         if exchange.received.path == "/v2/me":
             await exchange.answer(ME)
-        elif server.paths.count("/v2/slow") == 1:
+        elif server.paths.count("/v2/slow") <= (2 if broken == "reset" else 1):  # aiohttp resends once by itself
             await BREAKS[broken](exchange)
         else:
             await exchange.answer(b"{}")
@@ -351,8 +352,7 @@ async def test_the_connection_and_the_slot_are_free_during_a_pause(broken):
         client_of(server.url, retry=slow, max_connections=1, total_timeout=2.0) as client,
     ):
         paused = asyncio.create_task(client.request("GET", "/v2/slow"))
-        while not client._session.core._sleepers:
-            await asyncio.sleep(0.001)
+        await until(lambda: client._session.core._sleepers)
         assert (client.stats().slots, client.stats().connections) == (0, 0)
         await client.me()
         assert broken in {"429", "503"} or not paused.done()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from typing import Any
 
 import pytest
@@ -27,6 +28,11 @@ class Pages:
         start = int(token or 0)
         more = start + 2 < len(self.items)
         return Page(self.items[start : start + 2], str(start + 2) if more else None)
+
+
+async def read_into(items: list[int], paginator: AsyncPaginator[int]) -> None:
+    async for item in paginator:
+        items.append(item)
 
 
 async def test_items_come_in_order() -> None:
@@ -70,8 +76,7 @@ async def test_a_repeated_token_raises_and_never_loops(tokens: dict[str | None, 
     fetch = Pages(tokens)
     items: list[int] = []
     with pytest.raises(PaginationError):
-        async for item in AsyncPaginator(fetch):
-            items.append(item)
+        await read_into(items, AsyncPaginator(fetch))
     assert len(items) == len(fetch.fetched) == len(tokens)
     with pytest.raises(PaginationError):
         await AsyncPaginator(Pages(tokens)).collect()
@@ -117,38 +122,25 @@ async def test_an_error_comes_through_after_what_was_read() -> None:
 
     items: list[int] = []
     with pytest.raises(OSError, match="gone"):
-        async for item in AsyncPaginator(fetch):
-            items.append(item)
+        await read_into(items, AsyncPaginator(fetch))
     assert items == [1, 2]
 
 
 async def test_generators_are_closed_where_they_are_left() -> None:
-    loop = asyncio.get_running_loop()
     left: list[object] = []
-    before, finalizer = asyncio.all_tasks(), loop._asyncgen_finalizer_hook  # type: ignore[attr-defined]
-
-    async def leave_early() -> None:
-        items = AsyncPaginator(Pages()).__aiter__()
-        async for _ in items:
-            break
-        await items.aclose()
-        pages = AsyncPaginator(Pages()).pages()
-        await anext(pages)
-        await pages.aclose()
-        await AsyncPaginator(Pages()).collect(1)
-
-    import sys
-
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(finalizer=left.append)
+    sys.set_asyncgen_hooks(firstiter=hooks.firstiter, finalizer=left.append)
     try:
-        await leave_early()
+        items = aiter(AsyncPaginator(Pages()))
+        await anext(items)
+        await items.aclose()  # type: ignore[attr-defined]
+        await AsyncPaginator(Pages()).collect(1)
+        with pytest.raises(PaginationError):
+            await AsyncPaginator(Pages({None: "a", "a": "a"})).collect()
         gc.collect()
     finally:
         sys.set_asyncgen_hooks(*hooks)
     assert left == []
-    assert asyncio.all_tasks() == before
-    assert finalizer is not None
 
 
 async def test_a_cancelled_reading_ends() -> None:

@@ -66,7 +66,11 @@ class Sliding:
 
 
 def press(
-    pool: Bucket, service: Callable[[float], tuple[int, Mapping[str, str]]], start: float, end: float, flight: float = 0.1
+    pool: Bucket,
+    service: Callable[[float], tuple[int, Mapping[str, str]]],
+    start: float,
+    end: float,
+    flight: float = 0.1,
 ) -> None:
     """Ask for all that can be had for a while; answers come a moment after their requests."""
     now = start

@@ -165,8 +165,8 @@ class Simulation:
         node: Node | None = look.item if look.item is not None else look.page
         assert node is not None
         assert node not in self.gone, "a run that was removed is looked at"
-        assert node not in self._out, "looked at twice at a time"
         if not look.scouting:
+            assert node not in self._out, "it is looked at twice at a time"
             self._out.add(node)
         self.requests += 1
         self._next_token = self.now + self.gap

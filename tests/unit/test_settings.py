@@ -307,3 +307,11 @@ async def test_a_client_that_was_not_entered_says_so() -> None:
     with pytest.raises(ClientClosedError, match="async with"):
         await client.await_run("r")
     await client.aclose()
+
+
+@pytest.mark.parametrize(("name", "value"), [("retry", 3), ("poll", 2.0), ("retry", None), ("poll", PollPolicy)])
+def test_policies_are_policies(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        DeepnoteClient("key", **{name: value})
+    with pytest.raises(ConfigurationError, match=name):
+        DeepnoteClient("key").with_options(**{name: value})

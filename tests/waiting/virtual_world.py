@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 import attrs
 
 from deepnote_async import ClientStats, DeepnoteClient, TokenBucket
-from deepnote_async.testing import Fault, MemoryTransport, NotebookState, RunState, Service, run_virtual, virtual_service
+from deepnote_async.testing import (
+    Fault,
+    MemoryTransport,
+    NotebookState,
+    RunState,
+    Service,
+    run_virtual,
+    virtual_service,
+)
+from deepnote_async.transport import HttpRequest, HttpResponse
 
 LONGEST = 30 * 86400.0  # s of virtual time after which a test has hung
 SETTLED = 31.0  # s in which every attempt on the wire has ended
-GONE = 1.0
 
 
 def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -41,12 +50,35 @@ def freely() -> TokenBucket:
     return TokenBucket(1e6, 1e6, adaptive=False)
 
 
+def only(error: BaseException | None, kind: type[BaseException]) -> Any:
+    """The error, which is of this very class."""
+    assert type(error) is kind, repr(error)
+    return error
+
+
+@attrs.define
+class Doctored:
+    """A transport whose JSON answers can be changed on their way."""
+
+    inner: MemoryTransport
+    change: Callable[[HttpRequest, dict[str, Any]], None] | None = None
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        response = await self.inner.send(request)
+        if self.change is not None and response.status < 300:
+            body = json.loads(response.body)
+            self.change(request, body)
+            response.body = json.dumps(body).encode()
+        return response
+
+
 @attrs.define
 class World:
-    """One service, one client of it."""
+    """One service, one client of it, one notebook."""
 
     service: Service
     client: DeepnoteClient
+    transport: Doctored
     notebook: NotebookState
 
     @property
@@ -73,34 +105,26 @@ class World:
     def ids(self, *lengths: float, **options: Any) -> list[str]:
         return [run.id for run in self.add(*lengths, **options)]
 
+    def one(self, length: float = 10.0, **options: Any) -> RunState:
+        return self.service.add_run(self.notebook, length=length, **options)
+
+    async def start(self, *lengths: float) -> list[Any]:
+        """Runs of these lengths, started by the client."""
+        started = []
+        for length in lengths:
+            self.notebook.succeeds(after=length, times=1)
+            started.append(await self.client.runs.create(self.notebook.id))
+        return started
+
     def break_down(self, kind: Any, **options: Any) -> Fault:
         """Let requests go wrong from now on."""
         fault = Fault(kind, **options)
         self.service.faults.append(fault)
         return fault
 
-    def script(self, path: str, status: int, **options: Any) -> Fault:
-        """Let requests to paths with ``path`` in them be refused from now on."""
+    def refuse(self, path: str, status: int, **options: Any) -> Fault:
+        """Let requests to paths with ``path`` in them be answered by ``status`` from now on."""
         return self.break_down("error_before", path=path, status=status, **options)
-
-    def doctor(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change what every run looks like from now on, listed ones too."""
-        speech = self.service.speech
-        row, single = speech.run_row, speech.run
-
-        def run_row(run: RunState, at: float) -> dict[str, Any]:
-            body = row(run, at)
-            change(body)
-            return body
-
-        def run(run: RunState, at: float, snapshot: dict[str, Any]) -> dict[str, Any]:
-            body = single(run, at, snapshot)
-            change(body["run"])
-            return body
-
-        speech.run_row, speech.run = run_row, run  # type: ignore[method-assign]
-        type(self.service).speech.fget  # noqa: B018
-        self.service.__dict__ if hasattr(self.service, "__dict__") else None
 
 
 @contextlib.asynccontextmanager
@@ -109,20 +133,21 @@ async def world(
 ) -> AsyncIterator[World]:
     """A world; when its body ends without an error, nothing may be left of what it awaited."""
     service = virtual_service(**({"seed": seed, "sigma": 0.5} | options))
-    transport = MemoryTransport(service, latency=latency)
+    transport = Doctored(MemoryTransport(service, latency=latency))
     mine = DeepnoteClient(service.token, transport=transport, **({"rate_limiter": freely()} | dict(client or {})))
     mine._session.core.rng.seed(seed)
     before = asyncio.all_tasks()
     async with mine:
-        yield World(service, mine, service.add_notebook())
+        yield World(service, mine, transport, service.add_notebook())
         await at_rest(mine, before)
 
 
-async def at_rest(client: DeepnoteClient, tasks: set[asyncio.Task[Any]], seconds: float = SETTLED) -> None:
+async def at_rest(client: DeepnoteClient, tasks: set[asyncio.Task[Any]]) -> None:
     """Nothing is watched and nobody waits at once; no task is left once what was on the wire has ended."""
+    await asyncio.sleep(0)
     stats = client.stats()
     assert (stats.watched_runs, stats.waiters) == (0, 0), stats
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(SETTLED)
     assert_nothing_held(client.stats())
     assert asyncio.all_tasks() == tasks
 
@@ -130,3 +155,11 @@ async def at_rest(client: DeepnoteClient, tasks: set[asyncio.Task[Any]], seconds
 def assert_nothing_held(stats: ClientStats) -> None:
     held = (stats.connections, stats.slots, stats.waiters, stats.watched_runs, stats.tasks)
     assert held == (0, 0, 0, 0, 0), stats
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it has ended so."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()

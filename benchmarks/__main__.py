@@ -1,0 +1,60 @@
+"""``python -m benchmarks NAME [--json]``, from the root of the repository."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from . import batches
+from .report import Report
+
+SEEDS: Final = 5
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    result = argparse.ArgumentParser(prog="python -m benchmarks", description="What the client costs, measured.")
+    add = result.add_argument
+    add("name", choices=[*BENCHMARKS, "chart"])
+    add("path", nargs="?", type=Path, help="chart: where to draw to")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--virtual", action="store_true", help="fanout, untold, window: in virtual time")
+    add("--seeds", type=int, default=SEEDS, help="how many seeds to take the mean of, in virtual time")
+    add("--seed", type=int, default=1, help="the first seed")
+    add("--ours", action="store_true", help="without the baselines")
+    add("--order", choices=("newest", "oldest", "random"), default="newest", help="of the runs in a listing")
+    add("--foreign", type=int, default=0, help="earlier runs of others on the notebook")
+    add("--runs", type=int, default=20_000, help="scale: how many runs are awaited")
+    return result
+
+
+def _batches(options: argparse.Namespace) -> Iterator[Report]:
+    seeds = range(options.seed, options.seed + options.seeds) if options.virtual else None
+    for case in batches.cases(options.name, order=options.order, foreign=options.foreign):
+        yield batches.run_case(case, seeds=seeds, baselines=not options.ours)
+
+
+BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
+    "fanout": _batches,
+    "untold": _batches,
+    "window": _batches,
+}
+
+
+def main() -> None:
+    """Run one benchmark and print what it found."""
+    options = parser().parse_args()
+    reports: list[Report] = []
+    for report in BENCHMARKS[options.name](options):
+        reports.append(report)
+        if not options.json:
+            print(report.as_text(), end="\n\n", flush=True)
+    if options.json:
+        print(json.dumps({"benchmark": options.name, "reports": [report.as_json() for report in reports]}))
+
+
+if __name__ == "__main__":
+    main()
