@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches
+from . import batches, chart, day, foreground, mixed, scale
 from .report import Report
 
 SEEDS: Final = 5
+CHART: Final = Path(".assets/fanout.svg")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +20,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m benchmarks", description="What the client costs, measured.")
     add = result.add_argument
     add("name", choices=[*BENCHMARKS, "chart"])
-    add("path", nargs="?", type=Path, help="chart: where to draw to")
+    add("path", nargs="?", type=Path, default=CHART, help=f"chart: where to draw to (default: {CHART})")
+    add("--results", type=Path, help="chart: the JSON of fanout to draw, in place of running it")
     add("--json", action="store_true", help="print one JSON object")
     add("--virtual", action="store_true", help="fanout, untold, window: in virtual time")
     add("--seeds", type=int, default=SEEDS, help="how many seeds to take the mean of, in virtual time")
@@ -37,16 +39,49 @@ def _batches(options: argparse.Namespace) -> Iterator[Report]:
         yield batches.run_case(case, seeds=seeds, baselines=not options.ours)
 
 
+def _mixed(options: argparse.Namespace) -> Iterator[Report]:
+    return mixed.run(range(options.seed, options.seed + options.seeds))
+
+
+def _foreground(_: argparse.Namespace) -> Iterator[Report]:
+    yield foreground.run()
+
+
+def _scale(options: argparse.Namespace) -> Iterator[Report]:
+    yield scale.run(options.runs)
+
+
+def _day(options: argparse.Namespace) -> Iterator[Report]:
+    yield day.run(options.seed)
+
+
 BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
     "fanout": _batches,
     "untold": _batches,
     "window": _batches,
+    "mixed": _mixed,
+    "foreground": _foreground,
+    "scale": _scale,
+    "day": _day,
 }
+
+
+def _chart(options: argparse.Namespace) -> None:
+    """Draw ``fanout``, as it was found before or as it is found now."""
+    (case,) = batches.cases("fanout")
+    if options.results is None:
+        report = batches.run_case(case, seeds=None).as_json()
+    else:
+        report = json.loads(options.results.read_text())["reports"][0]
+    options.path.write_text(chart.draw(report, case.setting.runs))
 
 
 def main() -> None:
     """Run one benchmark and print what it found."""
     options = parser().parse_args()
+    if options.name == "chart":
+        _chart(options)
+        return
     reports: list[Report] = []
     for report in BENCHMARKS[options.name](options):
         reports.append(report)
@@ -54,6 +89,8 @@ def main() -> None:
             print(report.as_text(), end="\n\n", flush=True)
     if options.json:
         print(json.dumps({"benchmark": options.name, "reports": [report.as_json() for report in reports]}))
+    else:
+        print("\n".join(reports[-1].notes))
 
 
 if __name__ == "__main__":

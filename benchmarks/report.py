@@ -57,7 +57,7 @@ class Figure:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """One table, and the figures to reach."""
+    """One table, and the figures to reach; ``notes`` say how they are computed, for all reports of a benchmark."""
 
     title: str
     columns: Sequence[Column]
@@ -67,12 +67,14 @@ class Report:
 
     def as_text(self) -> str:
         """The tables as they are printed."""
-        body = [[name, *(column.show(row.get(column.key)) for column in self.columns)] for name, row in self.rows.items()]
+        body = [
+            [name, *(column.show(row.get(column.key)) for column in self.columns)] for name, row in self.rows.items()
+        ]
         parts = [self.title, "", table(["", *(column.heading for column in self.columns)], body)]
         if self.figures:
             head = ["to reach", "measured", "bound", "reached"]
             parts += ["", table(head, [figure.as_row() for figure in self.figures])]
-        return "\n".join([*parts, *(["", *self.notes] if self.notes else [])])
+        return "\n".join(parts)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""

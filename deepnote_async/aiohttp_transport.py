@@ -212,6 +212,9 @@ def _text(request: HttpRequest, error: Exception) -> str:
     """What the error says; nothing where the URL is a secret, which the text may hold."""
     if request.private or request.token is None:
         return "(details withheld)"
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Its text names the URL, and a proxy's holds a password.
+        return request.token.scrub(f"{error.status} {error.message}")
     return request.token.scrub(str(error))
 
 

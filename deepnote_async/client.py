@@ -32,14 +32,14 @@ from .waiting.awaiting import Completed, WaitOptions, await_many, await_one, che
 from .waiting.fanout import BatchOptions, Requests, RunBatch
 from .waiting.wait import OnUpdate
 from .waiting.watcher import Watcher
-from .wire import anything, dump, query_string, read_me
+from .wire import anything, dump, query_string, read_me, required_text
 
 if TYPE_CHECKING:
     import aiohttp
 
 __all__ = ["DeepnoteClient", "RunRefs"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 # A str is an iterable of str, so `Iterable[str]` would let one run's id pass for many.
 RunRefs: TypeAlias = list[str] | tuple[str, ...] | set[str] | Iterable[uuid.UUID | RunStarted | Run]
@@ -113,9 +113,9 @@ class DeepnoteClient:
         self._session = session
         self._poll = poll
         self._watcher = watcher or Watcher(session, poll)
-        self.projects = Projects(session)
-        self.notebooks = Notebooks(session)
-        self.runs = Runs(session, poll)
+        self.projects: Projects = Projects(session)
+        self.notebooks: Notebooks = Notebooks(session)
+        self.runs: Runs = Runs(session, poll)
         session.core.hold(session.gate, self._watcher)
 
     # Lifetime.
@@ -182,7 +182,9 @@ class DeepnoteClient:
         return self._session.core.stats()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._session.base_url}>"
+        # One that could not be built stands in the frames of the error that says so.
+        session = getattr(self, "_session", None)
+        return f"<{type(self).__name__} {session.base_url if session is not None else 'not built'}>"
 
     # Calls.
 
@@ -193,9 +195,9 @@ class DeepnoteClient:
 
         Gate, errors and retry rules are those of every call. None is returned for an empty answer.
         """
-        if method.upper() not in _METHODS:
+        if str(method).upper() not in _METHODS:
             raise InvalidRequestError(f"method is one of {', '.join(sorted(_METHODS))}, not {method!r}")
-        if not path.startswith("/") or "?" in path or "#" in path:
+        if not required_text(path, "path").startswith("/") or "?" in path or "#" in path:
             raise InvalidRequestError("path begins with / and has no query: pass that as params={...}")
         try:
             encoded = quote(path, safe="/%:@!$&'()*+,;=~")

@@ -167,9 +167,11 @@ class Session:
             # Its headers left more than once, so it may be that the first deleted it.
             return read(None)
         try:
-            return decode(read, response.body, response.status)
+            answer = decode(read, response.body, response.status)
         except DecodeError as error:
             raise self._redacted(error) from None
+        self.core.reads += is_repeatable(request.method)
+        return answer
 
     async def _attended(
         self, request: HttpRequest, deadline: float | None, _: Unattended | None = None
@@ -238,17 +240,15 @@ class Session:
             guard.stop()
             core.on_wire -= 1
         if not foreign:
-            self._heard(request, response)
+            self._heard(response)
         return response
 
-    def _heard(self, request: HttpRequest, response: HttpResponse) -> None:
+    def _heard(self, response: HttpResponse) -> None:
         core = self.core
         headers = response.headers
         core.clock.heard(headers.get("Date"), core.now())
         if response.status == 429:
             core.throttled += 1
-        elif response.status < 300 and is_repeatable(request.method):
-            core.reads += 1
         self.gate.limiter.answered(response.status, headers)
 
     def _path(self, request: HttpRequest) -> str:

@@ -49,6 +49,7 @@ __all__ = [
     "read_runs",
     "readable",
     "redact",
+    "required_text",
     "segment",
 ]
 
@@ -408,6 +409,13 @@ def dump(value: Any) -> bytes:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"this cannot be written as JSON: {error}") from None
+
+
+def required_text(value: object, name: str) -> str:
+    """The text itself; raises :class:`InvalidRequestError` for anything else."""
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} is text, not {value!r}")
+    return value
 
 
 def segment(value: object, name: str) -> str:

@@ -17,7 +17,7 @@ from .tally import Tally
 __all__ = ["app"]
 
 # Locals in a traceback could show the API key.
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app: typer.Typer = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 LEFT: Final = 130  # the exit status of a program that Ctrl-C has ended
 

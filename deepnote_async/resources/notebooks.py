@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pagination import AsyncPaginator, Page
-from ..wire import dump, nothing, page_query, read_notebook, read_runs, segment
+from ..wire import dump, nothing, page_query, read_notebook, read_runs, required_text, segment
 
 if TYPE_CHECKING:
     from ..models import Notebook, Run
@@ -29,7 +29,7 @@ class Notebooks:
         notebook. Never repeated once sent: raises :class:`OutcomeUnknownError` if the answer was lost.
         """
         segment(project_id, "project_id")
-        body = {"projectId": str(project_id)} | ({} if name is None else {"name": name})
+        body = {"projectId": str(project_id)} | ({} if name is None else {"name": required_text(name, "name")})
         return await self._session.call("POST", "/v2/notebooks", read_notebook, body=dump(body))
 
     async def get(self, notebook_id: str) -> Notebook:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
 from ..pagination import AsyncPaginator, Page
-from ..wire import dump, nothing, page_query, read_project, read_projects, segment
+from ..wire import dump, nothing, page_query, read_project, read_projects, required_text, segment
 
 if TYPE_CHECKING:
     from ..models import Project
@@ -44,7 +44,7 @@ class Projects:
 
         Never repeated once sent: raises :class:`OutcomeUnknownError` if the answer was lost.
         """
-        if not name:
+        if required_text(name, "name") == "":
             raise InvalidRequestError("a project's name is not empty")
         body = {"name": name, "folderId": folder_id, "projectType": project_type}
         sent = dump({key: value for key, value in body.items() if value is not None})

@@ -22,8 +22,11 @@ from ..errors import (
     NotStartedError,
     OutcomeUnknownError,
     RequestTimeoutError,
+    ServerError,
+    TransportError,
 )
 from ..models import Run, RunStarted
+from ..retry import pause_before_retry
 from ..run_request import RunRequest, StorageMode
 from ..snapshots import Snapshot, checked_delivery, may_still_come
 from ..wire import decode, dump, query_string, read_run, read_run_started, segment
@@ -186,6 +189,21 @@ class Runs:
             await core.pause(min(self._poll.initial, max(until - core.now(), 0.0)))
 
     async def _fetch(self, link: Secret, to: str | os.PathLike[str] | None) -> str | None:
+        """Fetch a link, beginning anew where it breaks, as often as the retry policy says."""
+        session = self._session
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._fetch_once(link, to)
+            except (TransportError, ServerError) as error:
+                error.attempts = attempts
+                pause = pause_before_retry(error, "GET", session.retry, session.core.rng)
+                if pause is None:
+                    raise
+            await session.core.pause(pause)
+
+    async def _fetch_once(self, link: Secret, to: str | os.PathLike[str] | None) -> str | None:
         if to is None:
             return (await self._session.download(link)).decode("utf-8", "replace")
         async with _written_whole(to) as file:
@@ -265,7 +283,7 @@ async def _written_whole(to: str | os.PathLike[str]) -> AsyncIterator[anyio.Asyn
 
 
 async def _opened(partial: Path) -> anyio.AsyncFile[bytes]:
-    opening = asyncio.ensure_future(anyio.open_file(partial, "xb"))
+    opening = asyncio.create_task(anyio.open_file(partial, "xb"), name="deepnote file")
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:

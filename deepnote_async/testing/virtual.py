@@ -11,7 +11,7 @@ __all__ = ["VirtualTimeLoop", "run_virtual"]
 
 T = TypeVar("T")
 RESOLUTION: Final = 1e-9
-PATIENCE: Final = 1.0  # real seconds for a thread to finish before nothing more is expected
+PATIENCE: Final = 0.5  # real seconds for a thread to finish before nothing more is expected
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -60,9 +60,5 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
 
         assert run_virtual(ten_minutes()) == 600  # at once
     """
-    try:
-        runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
-        with runner:
-            return runner.run(main)
-    finally:
-        main.close()  # never begun, if a loop runs here already
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)

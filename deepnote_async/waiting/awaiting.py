@@ -87,8 +87,7 @@ class Reading:
 
     async def finish(self) -> None:
         """Let ``on_update`` hear all that was told, by the deadline."""
-        if self._wait.updates is not None:
-            await self._wait.updates.finish(self._deadline)
+        await self._watcher.pass_on(self._wait, self._deadline)
 
     def end(self) -> None:
         """Let the runs go, those not yet registered too."""
@@ -196,8 +195,8 @@ class Completed(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        reading = await self._started()
         while self._late is None:
+            reading = await self._started()
             told = await reading.next()
             if told is None:
                 late = reading.timed_out()
@@ -231,6 +230,7 @@ class Completed(Generic[T]):
         if self._reading is not None:
             self._reading.end()
         self._late = []
+        self._outcomes.clear()
 
     def __del__(self) -> None:
         # `break` out of the loop leaves the iterator to be collected, in whichever thread that happens.

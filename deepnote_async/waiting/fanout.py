@@ -182,8 +182,7 @@ class RunBatch:
             raise InvalidRequestError("enter the batch first: `async with client.run_many(...) as batch:`")
         while not self._results:
             if self._is_over():
-                if self._wait.updates is not None:
-                    await self._wait.updates.finish(self._deadline)
+                await self._watcher.pass_on(self._wait, self._deadline)
                 if self._broken is not None:
                     broken, self._broken = self._broken, None
                     raise broken
@@ -209,11 +208,10 @@ class RunBatch:
                     self._not_started(entry, "starts are refused", self._refused)
                 elif await self._admitted(entry):
                     self._begin(entry)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller's iterable may raise anything
-            if self._stopped:
-                return
-            self._broken = error
-            self._stop(error)
+        except Exception as error:  # noqa: BLE001 - a bug, or a limiter that broke, must not leave anybody waiting
+            if not self._stopped:
+                self._broken = error
+                self._stop(error)
         finally:
             self._exhausted = True
             self._wait.wake()
@@ -227,11 +225,15 @@ class RunBatch:
                     return None
             elif len(self._open) + len(self._results) < self._options.max_in_flight:
                 try:
-                    request = await self._source.__anext__()
+                    return self._entry(await self._source.__anext__())
                 except StopAsyncIteration:
                     self._exhausted = True
-                    continue
-                return self._entry(request)
+                except (Exception, asyncio.CancelledError) as error:
+                    if self._stopped:
+                        raise
+                    # Told at the end, when what was read before has ended.
+                    self._broken, self._exhausted = error, True
+                continue
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 

@@ -13,7 +13,7 @@ from ..gate import Lane
 from ..resources.notebooks import runs_path
 from ..retry import backoff
 from ..settings import RetryPolicy
-from ..wire import nothing, page_query
+from ..wire import page_query, read_runs
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -64,7 +64,7 @@ class HalfOpen:
         await session.gate.enter(Lane.LOOK)
         request = session.request("GET", runs_path(notebook_id), query=page_query(1, None))
         try:
-            await session.attempt(request, nothing, lane=Lane.LOOK)
+            await session.attempt(request, read_runs, lane=Lane.LOOK)
         except (TransportError, DecodeError, ServerError) as error:
             self.cause = error
             return False

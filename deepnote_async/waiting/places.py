@@ -157,23 +157,25 @@ class Notebook:
         "id",
         "newest",
         "pages",
-        "scouted",
         "unlisted_until",
     )
 
     def __init__(self, notebook_id: str, pool: Durations) -> None:
         self.id = notebook_id
         self.durations = Durations(pool)
-        self.pages: dict[str | None, Page] = {}
-        self.frontier = Frontier(self)
+        self.clear()
         # The page where new runs appear, when it was last read, and the page after it.
         self.entry: str | None = None
         self.entry_read = -math.inf
         self.beyond: str | None = None
         self.newest = -math.inf
         self.unlisted_until = -math.inf
-        self.scouted = False
         self._counted: set[str] = set()
+
+    def clear(self) -> None:
+        """Let go of all runs; a later watch finds its own way through the pages."""
+        self.pages: dict[str | None, Page] = {}
+        self.frontier = Frontier(self)
 
     def page(self, token: str | None) -> Page:
         """The page of a token."""
@@ -192,7 +194,7 @@ class Notebook:
 class Look:
     """A request worth making: of ``item`` by itself, or of the page with ``token`` for the sake of ``page``."""
 
-    __slots__ = ("at", "begun", "found", "item", "notebook", "page", "scouting", "token")
+    __slots__ = ("at", "begun", "found", "item", "notebook", "page", "scouting", "stray", "token")
 
     def __init__(
         self,
@@ -209,4 +211,5 @@ class Look:
         self.notebook = page.notebook if page is not None else None
         self.token = page.token if page is not None else None
         self.scouting = scouting
+        self.stray = False
         self.found = 0  # runs it met whose place had not been known

@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -31,7 +32,8 @@ WEIGHT: Final = 0.12  # of the price squared: lateness is weighed by its length,
 KNOWN_LENGTHS: Final = 5  # finished runs before a notebook's hazards are trusted to stretch an interval
 FRUITLESS: Final = 3  # pages in a row that met nobody end a sweep
 LISTING_REFUSED: Final = 600.0  # s before refused listings are tried again
-SCOUTS: Final = 3  # fruitless scouting looks before they are made ever more rarely
+BETWEEN_SCOUTS: Final = 4  # strays read by themselves after a scout in vain, doubling with each
+STRAYS_AT_FIRST: Final = 4  # runs of unknown notebook read at a time, and one more for each that was answered
 RECKONED: Final = 512  # members up to which a page that falls due is reckoned anew first
 
 
@@ -48,7 +50,10 @@ class Schedule:
         self._heap: list[tuple[float, int, Node]] = []
         self._seq = 0
         # Runs of which only the id is known, in the order they came.
-        self._strays: dict[str, Item] = {}
+        self._strays: OrderedDict[str, Item] = OrderedDict()
+        self._strays_out = 0
+        self._strays_answered = 0
+        self._scouting = False
         self._lead: Page | None = None
         self._scouts_in_vain = 0
         self._strays_read = 0
@@ -100,14 +105,21 @@ class Schedule:
         while heap and heap[0][2].seq != heap[0][1]:
             heapq.heappop(heap)
         first = heap[0][0] if heap else None
-        for stray in self._strays.values():
-            return stray.due if first is None else min(first, stray.due)
-        return first
+        stray = self._next_stray()
+        if stray is None:
+            return first
+        return stray.due if first is None else min(first, stray.due)
+
+    def _next_stray(self) -> Item | None:
+        """The stray to read next, unless what is on the wire may tell of all of them for less."""
+        if not self._strays or self._scouting or self._strays_out >= STRAYS_AT_FIRST + self._strays_answered:
+            return None
+        return next(iter(self._strays.values()))
 
     def choose(self, now: float) -> Look | None:
         """The most urgent look that is due; it is on the wire until one of the methods below ends it."""
         while (due := self.next_due()) is not None and due <= now:
-            stray = next(iter(self._strays.values()), None)
+            stray = self._next_stray()
             if stray is not None and stray.due <= due:
                 return self._scout(now) or self._look_at_stray(stray, now)
             node = heapq.heappop(self._heap)[2]
@@ -144,21 +156,41 @@ class Schedule:
     def _look_at_stray(self, stray: Item, now: float) -> Look:
         del self._strays[stray.run_id]
         self._strays_read += 1
-        return self._alone(stray, now)
+        self._strays_out += 1
+        look = self._alone(stray, now)
+        look.stray = True
+        return look
 
     def _scout(self, now: float) -> Look | None:
         """A page of a notebook that a stray was found to belong to, on which there may be more of them."""
         page, self._lead = self._lead, None
         if page is None or len(self._strays) < 2 or page.notebook.unlisted_until > now:
             return None
+        self._scouting = True
         return Look(now, page=page, scouting=True)
+
+    def over(self, look: Look) -> None:
+        """The look is off the wire, however it went."""
+        if look.stray:
+            self._strays_out -= 1
+            self._strays_answered += 1
+        if look.scouting:
+            self._scouting = False
+
+    def clear(self) -> None:
+        """Watch nothing any more; what was learned of lengths is kept."""
+        self._heap.clear()
+        self._strays.clear()
+        self._lead = None
+        self._strays_answered = 0
+        for notebook in self._notebooks.values():
+            notebook.clear()
 
     def _follow(self, notebook: Notebook) -> None:
         """A stray belongs to this notebook: its listing is worth a look for others, unless such looks were in vain."""
-        if notebook.scouted or self._lead is not None or not self._strays:
+        if self._lead is not None or self._scouting or not self._strays:
             return
-        if self._scouts_in_vain < SCOUTS or self._strays_read >= 10 * 2 ** (self._scouts_in_vain - SCOUTS):
-            notebook.scouted = True
+        if not self._scouts_in_vain or self._strays_read >= BETWEEN_SCOUTS * 2**self._scouts_in_vain:
             self._strays_read = 0
             self._lead = Page(notebook, None)
 

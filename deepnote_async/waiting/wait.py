@@ -100,10 +100,11 @@ class Updates:
 class Wait:
     """Collects the outcomes of the runs added to it; the watcher tells, one reader takes."""
 
-    __slots__ = ("_reader", "open", "snapshot", "told", "updates")
+    __slots__ = ("_reader", "alone", "open", "snapshot", "told", "updates")
 
     def __init__(self, snapshot: Snapshot | None = None, on_update: OnUpdate | None = None) -> None:
         self.snapshot = snapshot
+        self.alone: tuple[Wait, ...] = (self,)  # shared by all runs that nobody else awaits
         self.updates = Updates(on_update) if on_update is not None else None
         self.open: dict[str, Watched] = {}
         self.told: deque[tuple[str, Outcome]] = deque()

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +61,7 @@ class Watched(Item):
         self.added = now
         self.status: RunStatus | None = None
         self.seen_before = False
-        self.waits: list[Wait] = []
+        self.waits: tuple[Wait, ...] = ()
         self.end: Run | None = None
         self.read_until = math.inf  # once it has ended: until when it is read again for what is still to come
         self.failing_since: float | None = None
@@ -81,6 +81,7 @@ class Watcher:
         self._poll = poll
         self._schedule = Schedule(poll, session.core.rng)
         self._watched: dict[str, Watched] = {}
+        self._pairs = 0  # of a watched run and a wait
         self._outage = Outage(poll)
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
@@ -107,7 +108,8 @@ class Watcher:
         watched = self._watched.get(run_id)
         if watched is None:
             watched = self._register(run_id, ref)
-        watched.waits.append(wait)
+        watched.waits = (*watched.waits, wait) if watched.waits else wait.alone
+        self._pairs += 1
         wait.open[run_id] = watched
         if self._task is None:
             self._task = self._core.spawn(self._work(), "deepnote watcher")
@@ -138,8 +140,14 @@ class Watcher:
 
     def forget(self, wait: Wait) -> None:
         """Let a wait go with all its runs, which go on without it."""
+        if len(wait.open) == self._pairs:
+            # Nobody else waits for anything: no need to take thousands of runs out one by one.
+            self._watched, wait.open = {}, {}
+            self._schedule.clear()
+            self._pairs = 0
         for run_id, watched in wait.open.items():
-            watched.waits.remove(wait)
+            watched.waits = tuple(other for other in watched.waits if other is not wait)
+            self._pairs -= 1
             if not watched.waits:
                 self._schedule.remove(watched)
                 del self._watched[run_id]
@@ -158,6 +166,17 @@ class Watcher:
         self._outage.resting_until = 0.0
         self._schedule.hasten(wait.open.values(), self._core.now())
         self._ring()
+
+    async def pass_on(self, wait: Wait, deadline: float | None) -> None:
+        """Let ``on_update`` hear all that was told, but not past the deadline or the closing of the client."""
+        updates, core = wait.updates, self._core
+        if updates is None or core.closed:
+            return
+        core.at_close(updates.cancel)
+        try:
+            await updates.finish(deadline)
+        finally:
+            core.no_longer_at_close(updates.cancel)
 
     def close(self) -> None:
         """End every wait, for the client is closed."""
@@ -223,6 +242,7 @@ class Watcher:
 
     def _look_over(self, look: Look, _: object) -> None:
         self._looks -= 1
+        self._schedule.over(look)
         if not look.begun:
             self._session.gate.leave()
         self._ring()
@@ -337,10 +357,11 @@ class Watcher:
             for wait in watched.waits:
                 wait.update(run)
 
-    def _tell(self, watched: Watched, outcome: Outcome, waits: list[Wait] | None = None) -> None:
+    def _tell(self, watched: Watched, outcome: Outcome, waits: Sequence[Wait] | None = None) -> None:
         """Tell some of those who wait, or all; when nobody waits any more the run is no longer watched."""
         told = watched.waits if waits is None else waits
-        watched.waits = [] if waits is None else [wait for wait in watched.waits if wait not in told]
+        watched.waits = () if waits is None else tuple(wait for wait in watched.waits if wait not in told)
+        self._pairs -= len(told)
         for wait in told:
             wait.tell(watched.run_id, outcome)
         if not watched.waits and self._watched.pop(watched.run_id, None) is not None:

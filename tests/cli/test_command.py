@@ -41,17 +41,18 @@ async def test_it_tells_its_version():
     assert await run_command("--version") == (0, f"{__version__}\n")
 
 
+@pytest.mark.slow
 async def test_the_demo_accounts_for_every_run():
-    status, output = await run_command("demo", "--runs", "8")
+    status, output = await run_command("demo", "--runs", "5")
     assert status == 0, output
-    assert re.search(r"succeeded +│ +8 of 8\n", output)
+    assert re.search(r"succeeded +│ +5 of 5\n", output)
     assert re.search(r"failed +│ +0\n", output)
     assert re.search(r"throttled answers \(429\) +│ +\d+\n", output)
     for row in ("slowest run", "delay, end to known: mean", "delay, end to known: 95th %"):
         assert re.search(rf"{row} +│ +\d+\.\d\d s\n", output)
     # Where it cannot draw in place it says in plain lines where it stands.
     assert re.search(
-        r"^ +2\.\d s  deepnote-async: \d of 8 ended, \d under way, 0 given up; \d+ requests", output, re.MULTILINE
+        r"^ +2\.\d s  deepnote-async: \d of 5 ended, \d under way, 0 given up; \d+ requests", output, re.MULTILINE
     )
 
 
@@ -78,8 +79,8 @@ async def test_a_real_run_is_started_only_after_a_yes():
 
 
 async def test_real_runs_are_started_and_awaited():
-    async with FakeDeepnote(time_scale=600) as fake:
-        notebook = fake.notebook("Report").succeeds()
+    async with FakeDeepnote(time_scale=20) as fake:
+        notebook = fake.notebook("Report").succeeds(after=5)
         status, output = await run_command(
             *("demo", "--runs", "3", "--notebook", notebook.id, "--yes"),
             DEEPNOTE_TOKEN=fake.token,
@@ -91,9 +92,10 @@ async def test_real_runs_are_started_and_awaited():
     assert fake.token not in output
 
 
+@pytest.mark.slow
 async def test_failed_runs_are_counted_and_tell_in_the_exit_status():
-    async with FakeDeepnote(time_scale=600) as fake:
-        notebook = fake.notebook("Report").fails(times=1).succeeds()
+    async with FakeDeepnote(time_scale=20) as fake:
+        notebook = fake.notebook("Report").fails(after=5, times=1).succeeds(after=5)
         status, output = await run_command(
             *("demo", "--runs", "2", "--base-url", fake.url, "--token", fake.token, "--notebook", notebook.id, "--yes")
         )

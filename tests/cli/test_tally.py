@@ -72,7 +72,7 @@ async def test_the_naive_way_gives_up_after_five_attempts():
 
 
 async def test_the_naive_way_ends_where_nothing_is_limited():
-    async with FakeDeepnote(time_scale=600) as fake:
+    async with FakeDeepnote(time_scale=20) as fake:
         tally = Tally("naive", 5)
-        await run_naively(fake.url, fake.token, fake.notebook("Report").succeeds().id, tally, interval=0.05)
+        await run_naively(fake.url, fake.token, fake.notebook("Report").succeeds(after=5).id, tally, interval=0.05)
     assert (tally.succeeded, tally.abandoned) == (5, 0)

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from deepnote_async.testing import FakeDeepnote
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,6 +37,7 @@ async def test_quickstart_shows_the_outputs_of_a_run():
     assert "revenue: 4200" in output
 
 
+@pytest.mark.slow
 async def test_fan_out_accounts_for_every_combination():
     status, output = await run_example("fan_out.py")
     assert status == 0, output
@@ -42,9 +45,10 @@ async def test_fan_out_accounts_for_every_combination():
     assert "20 requests: 18 succeeded, 2 failed, 0 without a result" in output
 
 
+@pytest.mark.slow
 async def test_quickstart_takes_a_notebook_and_a_key_from_the_environment():
     async with FakeDeepnote(time_scale=20) as fake:
-        notebook = fake.notebook("Report").succeeds(after=20, outputs=["hello from here"])
+        notebook = fake.notebook("Report").succeeds(after=5, outputs=["hello from here"])
         status, output = await run_example(
             "quickstart.py", notebook.id, DEEPNOTE_TOKEN=fake.token, DEEPNOTE_BASE_URL=fake.url
         )
@@ -52,9 +56,10 @@ async def test_quickstart_takes_a_notebook_and_a_key_from_the_environment():
     assert "hello from here" in output
 
 
+@pytest.mark.slow
 async def test_quickstart_says_why_a_notebook_failed():
     async with FakeDeepnote(time_scale=20) as fake:
-        notebook = fake.notebook("Report").fails("ZeroDivisionError: division by zero", after=20)
+        notebook = fake.notebook("Report").fails("ZeroDivisionError: division by zero", after=5)
         status, output = await run_example(
             "quickstart.py", notebook.id, DEEPNOTE_TOKEN=fake.token, DEEPNOTE_BASE_URL=fake.url
         )
@@ -63,9 +68,10 @@ async def test_quickstart_says_why_a_notebook_failed():
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 async def test_fan_out_reads_choices_from_its_arguments():
     async with FakeDeepnote(time_scale=20) as fake:
-        notebook = fake.notebook("Report").succeeds(after=20)
+        notebook = fake.notebook("Report").succeeds(after=5)
         status, output = await run_example(
             *("fan_out.py", notebook.id, "region=EU,US", "year=2024"),
             DEEPNOTE_TOKEN=fake.token,

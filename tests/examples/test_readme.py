@@ -61,12 +61,12 @@ def test_the_two_commands_stand_as_they_are_to_be_typed():
 
 
 async def test_quick_start_runs_as_a_program(fake, tmp_path):
-    notebook = fake.notebook("Report").succeeds(after=20)
+    notebook = fake.notebook("Report").succeeds(after=5)
     program = tmp_path / "quickstart.py"
     program.write_text(SOURCES["Quick start"].replace("NOTEBOOK_ID", notebook.id))
     process = await run_program(program)
     assert process.returncode == 0, process.stderr
-    assert "success 0:00:20" in process.stdout
+    assert "success 0:00:05" in process.stdout
 
 
 async def run_program(program: Path) -> subprocess.CompletedProcess[str]:
@@ -76,17 +76,18 @@ async def run_program(program: Path) -> subprocess.CompletedProcess[str]:
 
 
 async def test_waiting_shows_outputs(fake, capsys):
-    await run_block("Waiting", fake.notebook("Report").succeeds(after=20, outputs=["the answer"]).id)
+    await run_block("Waiting", fake.notebook("Report").succeeds(after=5, outputs=["the answer"]).id)
     assert "the answer" in capsys.readouterr().out
 
 
 async def test_waiting_tells_of_a_failure(fake, capsys):
-    await run_block("Waiting", fake.notebook("Report").fails("KeyError: 'region'", after=20).id)
+    await run_block("Waiting", fake.notebook("Report").fails("KeyError: 'region'", after=5).id)
     assert capsys.readouterr().out == "failed: KeyError: 'region'\n"
 
 
+@pytest.mark.slow
 async def test_fan_out_accounts_for_every_request(fake, capsys):
-    await run_block("Fan-out", fake.notebook("Report").fails(after=20, times=3).succeeds(after=20).id)
+    await run_block("Fan-out", fake.notebook("Report").fails(after=5, times=3).succeeds(after=5).id)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12
     assert all(line.startswith("{'region':") for line in lines)
@@ -95,7 +96,7 @@ async def test_fan_out_accounts_for_every_request(fake, capsys):
 
 async def test_fastapi_answers_with_the_run(fake):
     fastapi = pytest.importorskip("fastapi")
-    app = (await run_block("FastAPI", fake.notebook("Report").succeeds(after=20).id))["app"]
+    app = (await run_block("FastAPI", fake.notebook("Report").succeeds(after=5).id))["app"]
     assert isinstance(app, fastapi.FastAPI)
     sent: list[dict[str, Any]] = []
 
@@ -111,7 +112,7 @@ async def test_fastapi_answers_with_the_run(fake):
     async with app.router.lifespan_context(app):
         await app(scope, receive, send)
     assert sent[0]["status"] == 200
-    assert b'"seconds":20' in sent[1]["body"]
+    assert b'"seconds":5' in sent[1]["body"]
 
 
 async def test_testing_your_own_program(capsys):

@@ -139,7 +139,7 @@ async def test_a_download_cancelled_at_any_await_leaves_no_file(tmp_path):
         for steps in range(0, 61, 2):
             await cancelled_after(steps, client.runs.download_snapshot(known, to=place))
             await settled(client)
-            # A thread may still be at it.
+            # What a thread had opened by then is removed a round later.
             await until(lambda: not list(tmp_path.glob("*.part")))
             assert [path.read_text() for path in tmp_path.iterdir()] in ([], [whole])
             place.unlink(missing_ok=True)

@@ -56,7 +56,7 @@ async def test_no_more_are_on_the_wire_than_there_are_slots():
     async with RawServer(answer) as server, client_of(server.url, max_connections=3) as client:
         view = client.with_options(token="another", timeout=2.0)
         calls = [client.me() for _ in range(6)] + [client.runs.create("n1") for _ in range(6)]
-        await asyncio.gather(*calls, *(view.me() for _ in range(6)))
+        await asyncio.gather(*calls, *(view.me() for _ in range(4)))
         assert most == 3
         await settled(client)
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 
 import pytest
-from virtual_world import cancelled, now, only, virtual, world
+from virtual_world import cancelled, now, only, taken, virtual, world
 
 from deepnote_async import (
     ClientClosedError,
@@ -61,8 +61,7 @@ async def test_the_others_come_first_and_then_the_first_error_is_raised():
     async with world() as w:
         told = []
         with pytest.raises(NotFoundError):
-            async for run in w.client.as_completed([NOBODY, *w.ids(20, 40)]):
-                told.append(run)
+            await taken(w.client.as_completed([NOBODY, *w.ids(20, 40)]), told)
         assert len(told) == 2
         assert now() >= 40
 
@@ -71,10 +70,10 @@ async def test_the_others_come_first_and_then_the_first_error_is_raised():
 async def test_at_a_timeout_the_others_have_come_and_the_error_tells_both():
     async with world() as w:
         runs = w.ids(5, 1e9, 8)
-        told = []
+        ended = []
         with pytest.raises(RunTimeoutError, match="1 of 3") as caught:
-            async for run in w.client.as_completed(runs, timeout=60):
-                told.append(run.run_id)
+            await taken(w.client.as_completed(runs, timeout=60), ended)
+        told = [run.run_id for run in ended]
         assert told == [runs[0], runs[2]]
         assert (caught.value.unfinished, caught.value.run_id) == ([runs[1]], runs[1])
         assert [run.run_id for run in caught.value.finished] == told

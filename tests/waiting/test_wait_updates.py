@@ -193,6 +193,29 @@ async def test_a_coroutine_cancelled_before_its_first_step_warns_of_nothing():
             await asyncio.gather(waiting, return_exceptions=True)
 
 
+@pytest.mark.parametrize("how", ["wait", "batch"])
+@pytest.mark.parametrize("moment", [3, 30])
+@virtual
+async def test_closing_the_client_does_not_wait_for_it(how, moment):
+    async with world() as w:
+
+        async def for_ever(_: Run) -> None:
+            await asyncio.sleep(1e6)
+
+        async def batch() -> None:
+            w.notebook.succeeds(after=10)
+            async with w.client.run_many([w.notebook.id], on_update=for_ever) as batch:
+                await batch.collect()
+
+        waiting = asyncio.create_task(
+            batch() if how == "batch" else w.client.await_run(w.one(10).id, on_update=for_ever)
+        )
+        await asyncio.sleep(moment)
+        await w.client.aclose()
+        await asyncio.wait([waiting])
+        assert now() == moment
+
+
 async def quick(_: Run) -> None:
     await asyncio.sleep(0)
 

@@ -157,6 +157,12 @@ def assert_nothing_held(stats: ClientStats) -> None:
     assert held == (0, 0, 0, 0, 0), stats
 
 
+async def taken(iterator: AsyncIterator[Any], into: list[Any]) -> None:
+    """Take everything; what came before an error is kept."""
+    async for item in iterator:
+        into.append(item)
+
+
 async def cancelled(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended so."""
     task.cancel()
