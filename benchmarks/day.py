@@ -44,8 +44,7 @@ COLUMNS: Final = (
     Column("late", "95th s"),
 )
 NOTES: Final = (
-    f"{RUNS} requests in {WAVES} waves over the day; {SETTING.notebooks} notebooks with medians from a minute to an "
-    f"hour, sigma {SETTING.sigma:g}, {SETTING.failures:.0%} failures",
+    f"{RUNS} requests in {WAVES} waves over the day; {SETTING.notebooks} notebooks, medians from a minute to an hour",
     f"limit: {RATE:g} requests/s (burst {SETTING.burst:g}), not told; from noon half of it",
     "outage: no connection for ten minutes from 6:00; a part of the day counts the runs whose ends fall into it",
 )

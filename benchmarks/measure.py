@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -123,9 +124,8 @@ def _after_two_windows(setting: Setting, calls: Sequence[Seen]) -> list[Seen]:
 
 def average(several: Sequence[Measured]) -> Measured:
     """The mean of several seeds; of ``finished`` the least, for one lost run is one too many."""
-    values: dict[str, float | None] = {}
+    values: dict[str, Any] = {}
     for name in attrs.fields_dict(Measured):
         known = [value for one in several if (value := getattr(one, name)) is not None]
         values[name] = statistics.fmean(known) if known else None
-    values["finished"] = min(one.finished for one in several)
-    return attrs.evolve(several[0], **values)
+    return Measured(**values | {"finished": min(one.finished for one in several)})

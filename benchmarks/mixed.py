@@ -7,6 +7,7 @@ an interval that grows with a run's age.
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ TABLE: Final = (
 
 
 def _median(kind: int) -> float:
-    return ALIKE.median * BETWEEN ** (kind - (KINDS - 1) / 2)
+    return ALIKE.median * math.pow(BETWEEN, kind - (KINDS - 1) / 2)
 
 
 def _prepare(world: VirtualWorld, setting: Setting) -> list[Run]:
