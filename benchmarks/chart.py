@@ -99,9 +99,9 @@ def draw(report: Mapping[str, Any], wanted: int) -> str:
     rows = {name: row for name, row in report["rows"].items() if row["mean"]}
     across = _axis([row["requests"] for row in rows.values()], LEFT, RIGHT)
     up = _axis([row["mean"] for row in rows.values()], BOTTOM, TOP)
-    title = f"{wanted} runs of one notebook, 50 requests a second allowed, ten times real speed"
+    title = f"{wanted} runs of one notebook, 50 requests/s allowed, ten times real speed"
     body = [
-        _text(LEFT, 26, title, size=15, more=' font-weight="600"'),
+        _text(LEFT, 28, title, size=14, more=' font-weight="600"'),
         *_grid(across, up),
         _text((LEFT + RIGHT) / 2, HEIGHT - 12, "requests a run", anchor="middle"),
         _text(0, 0, "mean delay from a run's end to its being told", anchor="middle", more=_TURNED),

@@ -29,7 +29,8 @@ from .settings import PollPolicy, RetryPolicy, Timeouts, parse_base_url
 from .snapshots import Snapshot, checked_delivery
 from .transport import Transport
 from .waiting.awaiting import Completed, WaitOptions, await_many, await_one, checked_timeout
-from .waiting.fanout import BatchOptions, Requests, RunBatch
+from .waiting.entries import Requests
+from .waiting.fanout import BatchOptions, RunBatch
 from .waiting.wait import OnUpdate
 from .waiting.watcher import Watcher
 from .wire import anything, dump, query_string, read_me, required_text
@@ -380,26 +381,33 @@ class DeepnoteClient:
         snapshot: Snapshot | None = None,
         on_update: OnUpdate | None = None,
         max_failures: int | None = None,
-        on_unknown: Literal["report"] = "report",
+        on_unknown: Literal["report", "reconcile"] = "report",
     ) -> RunBatch:
         """Start a run for each request and await them all: ``async with client.run_many(requests) as batch``.
 
         ``requests`` is any iterable or async iterable, read only as there is room for ``max_in_flight``. Iterating the
         batch gives one :class:`RunResult` for each request read, as it ends. After ``max_failures`` results that are
         not ok nothing more is started. At the ``timeout`` open requests give :class:`RunTimeoutError` results, nothing
-        is raised. A start whose outcome cannot be known is never repeated: it gives :class:`OutcomeUnknownError`.
+        is raised.
+
+        A start that broke after it was sent is not repeated blindly. By default it gives :class:`OutcomeUnknownError`.
+        With ``on_unknown="reconcile"`` one start a notebook is on the wire at a time, and after a break the notebook's
+        runs are read until exactly one is found that nobody here started, which is taken for the request's, or until
+        listings a minute after the break show none, and the request is started again; more than one are reported.
+        That is safe only while nobody else starts that notebook: another's run would be taken for ours.
         """
         _check_whole("max_in_flight", max_in_flight, InvalidRequestError)
         if max_failures is not None:
             _check_whole("max_failures", max_failures, InvalidRequestError)
-        if on_unknown != "report":
-            raise InvalidRequestError(f"on_unknown is 'report', not {on_unknown!r}")
+        if on_unknown not in {"report", "reconcile"}:
+            raise InvalidRequestError(f"on_unknown is 'report' or 'reconcile', not {on_unknown!r}")
         options = BatchOptions(
             max_in_flight=max_in_flight,
             timeout=checked_timeout(timeout),
             snapshot=checked_delivery(snapshot),
             on_update=on_update,
             max_failures=max_failures,
+            reconcile=on_unknown == "reconcile",
             give_up_after=self._poll.give_up_after,
         )
         return RunBatch(self._session, self.runs, self._watcher, requests, options)

@@ -406,13 +406,13 @@ class Schedule:
 
     def hasten(self, items: Iterable[Item], now: float) -> None:
         """Let the given runs be due now, for a wait is about to end: pages before single runs, as they tell more."""
-        pages: set[Page] = set()
+        pages: dict[Page, None] = {}
         for item in items:
             if item.place is not None:
-                pages.add(item.place)
+                pages[item.place] = None
             elif not item.busy and item.run_id not in self._strays:
                 self._set_due(item, now)
-        for page in pages:
+        for page in sorted(pages, key=lambda page: -len(page.members)):
             if not page.busy:
                 for item in page.members.values():
                     item.seen = min(item.seen, now - self._policy.maximum)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import DeepnoteError
+from ..errors import DeepnoteError, InvalidRequestError
 from ..models import Run
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class Wait:
         """
         if self.told:
             return True
+        if self._reader is not None:
+            raise InvalidRequestError("one task at a time reads a wait: another waits for its next run already")
         loop = asyncio.get_running_loop()
         reader = self._reader = loop.create_future()
         timer = None if deadline is None else loop.call_at(deadline, _expire, reader)

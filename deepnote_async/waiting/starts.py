@@ -1,0 +1,271 @@
+"""The starts of a batch: read, admitted, sent, and what became of each.
+
+One task reads the requests and takes them to the gate, so that at most one start waits there. Each start on the wire
+is a task of the client's that outlives the batch if need be, for a start that was sent is never forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    ApiError,
+    AuthenticationError,
+    ClientClosedError,
+    DeepnoteError,
+    NotStartedError,
+    PermissionDeniedError,
+    RateLimitError,
+    TransportError,
+)
+from ..gate import Lane
+from ..models import Run
+from ..run_request import RunRequest
+from ..wire import read_run_started
+from .halfopen import HalfOpen
+from .reconcile import Reconciler
+
+if TYPE_CHECKING:
+    from ..resources.runs import Runs
+    from ..session import Session
+    from ..transport import HttpRequest
+    from .entries import Entry
+    from .fanout import RunBatch
+
+__all__ = ["Starts"]
+
+
+class Starts:
+    """Starts the requests of one batch and tells it of each."""
+
+    def __init__(
+        self,
+        batch: RunBatch,
+        session: Session,
+        runs: Runs,
+        source: AsyncIterator[RunRequest | str],
+        *,
+        reconciler: Reconciler | None,
+        give_up_after: float,
+    ) -> None:
+        self._batch = batch
+        self._session = session
+        self._core = session.core
+        self._runs = runs
+        self._source = source
+        self._way = HalfOpen(session)
+        self._give_up_after = give_up_after
+        self._again: deque[Entry] = deque()
+        self._feeder: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._refused: DeepnoteError | None = None
+        # With a reconciler: the notebooks with a start on the wire or of unknown outcome, and who waits for them.
+        self._reconciler = reconciler
+        self._busy: set[str] = set()
+        self._parked: dict[str, deque[Entry]] = {}
+        self.waiting = 0
+        """Requests that were read and neither have a run nor have ended."""
+        self.broken: BaseException | None = None
+        """What the source of the requests raised."""
+        self.stopped = False
+        self.exhausted = False
+
+    @property
+    def over(self) -> bool:
+        """Whether no more requests will be read."""
+        return self.stopped or self.exhausted
+
+    def begin(self) -> None:
+        """Set out, in the caller's context, for it is the caller's iterable that runs in it."""
+        self._feeder = self._core.spawn(self._feed(), "deepnote batch", contextvars.copy_context())
+
+    def make_room(self) -> None:
+        """Look again whether another request may be read or started."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def stop(self) -> None:
+        """Read and start nothing more."""
+        self.stopped = True
+        feeder, self._feeder = self._feeder, None
+        if feeder is not None and feeder is not asyncio.current_task():
+            feeder.cancel()
+
+    # Reading.
+
+    async def _feed(self) -> None:
+        try:
+            while (entry := await self._next_entry()) is not None:
+                if self._refused is not None:
+                    self._not_started(entry, "starts are refused", self._refused)
+                elif await self._admitted(entry):
+                    self._begin(entry)
+        except Exception as error:  # noqa: BLE001 - a bug, or a limiter that broke, must not leave anybody waiting
+            if not self.stopped:
+                self.broken = error
+                self._batch.stop(error)
+        finally:
+            self.exhausted = True
+            self._batch.wake()
+
+    async def _next_entry(self) -> Entry | None:
+        while True:
+            if self._again:
+                entry = self._again.popleft()
+                if not self._park(entry):
+                    return entry
+            elif self.exhausted and not self.waiting:
+                return None
+            elif not self.exhausted and self._batch.has_room():
+                await self._read()
+            else:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+
+    async def _read(self) -> None:
+        try:
+            self._again.append(self._batch.read(await self._source.__anext__()))
+            self.waiting += 1
+        except StopAsyncIteration:
+            self.exhausted = True
+        except (Exception, asyncio.CancelledError) as error:
+            if self.stopped:
+                raise
+            # Told at the end, when what was read before has ended.
+            self.broken, self.exhausted = error, True
+
+    def _park(self, entry: Entry) -> bool:
+        """With a reconciler, one start a notebook: let this one wait for the other."""
+        if self._reconciler is None or entry.notebook_id not in self._busy:
+            return False
+        self._parked.setdefault(entry.notebook_id, deque()).append(entry)
+        return True
+
+    def _free(self, entry: Entry) -> None:
+        self._busy.discard(entry.notebook_id)
+        parked = self._parked.get(entry.notebook_id)
+        if parked:
+            self._again.append(parked.popleft())
+        self.make_room()
+
+    async def _admitted(self, entry: Entry) -> bool:
+        """Wait until the start may leave; False if it was ended instead."""
+        gate = self._session.gate
+        while True:
+            if not await self._way.wait(entry.notebook_id, self._give_up_after):
+                self._refused = self._way.cause
+                self._not_started(entry, "the service has not answered for too long", self._refused)
+                return False
+            await gate.enter(Lane.START)
+            if not self._way.held and self._refused is None:
+                return True
+            gate.unused()
+            if self._refused is not None:
+                self._not_started(entry, "starts are refused", self._refused)
+                return False
+
+    # Sending.
+
+    def _begin(self, entry: Entry) -> None:
+        self._busy.add(entry.notebook_id)
+        entry.http = self._runs.start_request(entry.request)
+        entry.sent_at = self._core.now()
+        entry.task = self._core.spawn(self._start(entry, entry.http), "deepnote start", contextvars.copy_context())
+        entry.task.add_done_callback(functools.partial(self._start_over, entry))
+
+    def _start_over(self, entry: Entry, task: asyncio.Task[None]) -> None:
+        if entry.task is task:
+            entry.task = None
+        if entry.http is not None and not entry.http.begun:
+            self._session.gate.leave()  # cancelled before its first step
+        if not task.cancelled():
+            task.exception()
+
+    async def _start(self, entry: Entry, http: HttpRequest) -> None:
+        try:
+            started = await self._session.attempt(http, read_run_started, lane=Lane.START, in_own_task=True)
+        except asyncio.CancelledError:
+            if http.sent:
+                self._unknown(entry, http, ClientClosedError("the client was closed before the answer came"))
+            raise
+        except DeepnoteError as error:
+            self._start_failed(entry, http, error)
+        else:
+            self._batch.has_started(entry, self._runs.note(started, entry.request))
+        finally:
+            if entry.unknown is None or entry.ended:
+                self._free(entry)
+
+    def _start_failed(self, entry: Entry, http: HttpRequest, error: DeepnoteError) -> None:
+        match error:
+            case RateLimitError():
+                self._try_again(entry)
+            case AuthenticationError() | PermissionDeniedError():
+                self._refused = error
+                self._not_started(entry, "the service refuses starts", error)
+            case TransportError(sent=False, retryable=True):
+                self._way.hold(error)
+                self._try_again(entry)
+            case TransportError(sent=False):
+                self._not_started(entry, "the start could not be sent", error)
+            case ApiError(status=status) if status < 500:
+                self._batch.end(entry, error=error)
+            case _ if http.sent:
+                self._unknown(entry, http, error)
+            case _:
+                self._not_started(entry, "the start could not be sent", error)
+
+    def _try_again(self, entry: Entry) -> None:
+        if entry.ended or self.stopped:
+            self._not_started(entry, "the batch was over before it could be tried again", None)
+        else:
+            self._again.append(entry)
+
+    def _not_started(self, entry: Entry, reason: str, cause: BaseException | None) -> None:
+        message = reason if cause is None else f"{reason}: {cause}"
+        self._batch.end(entry, error=NotStartedError(message, cause=cause))
+
+    # Of unknown outcome.
+
+    def unknown_error(self, entry: Entry, http: HttpRequest, cause: DeepnoteError) -> DeepnoteError:
+        """That a start may have happened."""
+        error = entry.unknown = self._session.unknown(cause, http, entry.sent_at)
+        error.request, error.notebook_id = entry.request, entry.notebook_id
+        return error
+
+    def _unknown(self, entry: Entry, http: HttpRequest, cause: DeepnoteError) -> None:
+        self._way.hold(cause)
+        error = self.unknown_error(entry, http, cause)
+        if self._reconciler is None or entry.ended or self._core.closed:
+            self._batch.end(entry, error=error)
+        else:
+            entry.task = self._core.spawn(self._reconcile(entry, self._reconciler), "deepnote reconcile")
+
+    async def _reconcile(self, entry: Entry, reconciler: Reconciler) -> None:
+        error = entry.unknown
+        assert error is not None  # noqa: S101 - set where this is spawned
+        outcome: Run | DeepnoteError | None = error
+        try:
+            outcome = await reconciler.resolve(error)
+        except DeepnoteError:
+            outcome = error
+        finally:
+            entry.task = None
+            if not entry.ended:
+                self._resolved(entry, outcome)
+            self._free(entry)
+
+    def _resolved(self, entry: Entry, outcome: Run | DeepnoteError | None) -> None:
+        if isinstance(outcome, Run):
+            entry.unknown = None
+            self._batch.has_started(entry, outcome)
+        elif outcome is None:
+            entry.unknown = None
+            self._try_again(entry)
+        else:
+            self._batch.end(entry, error=outcome)
