@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches, chart, day, foreground, mixed, scale
+from . import batches, chart, day, foreground, mixed, overhead, scale
 from .report import Report
 
 SEEDS: Final = 5
@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ours", action="store_true", help="without the baselines")
     add("--order", choices=("newest", "oldest", "random"), default="newest", help="of the runs in a listing")
     add("--foreign", type=int, default=0, help="earlier runs of others on the notebook")
+    add("--uvloop", action="store_true", help="overhead: with the extra `speed` (uvloop, orjson) on both sides")
     add("--runs", type=int, default=20_000, help="scale: how many runs are awaited")
     return result
 
@@ -55,6 +56,10 @@ def _day(options: argparse.Namespace) -> Iterator[Report]:
     yield day.run(options.seed)
 
 
+def _overhead(options: argparse.Namespace) -> Iterator[Report]:
+    yield overhead.run(speed=options.uvloop)
+
+
 BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
     "fanout": _batches,
     "untold": _batches,
@@ -63,6 +68,7 @@ BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] =
     "foreground": _foreground,
     "scale": _scale,
     "day": _day,
+    "overhead": _overhead,
 }
 
 

@@ -10,7 +10,7 @@ __all__ = ["Frontier", "Item", "Look", "Node", "Notebook", "Page"]
 
 NO_SUMS = (0.0, 0.0, 0.0, 0.0)
 NEWTON_STEPS = 5
-COUNTED = 4096  # foreign runs whose length is remembered as taken in, per notebook
+COUNTED = 1024  # foreign runs whose length is remembered as taken in, per notebook
 
 
 class Node:
@@ -203,6 +203,7 @@ class Look:
         item: Item | None = None,
         page: Page | None = None,
         scouting: bool = False,
+        stray: bool = False,
     ) -> None:
         self.at = at
         self.begun = False
@@ -211,5 +212,5 @@ class Look:
         self.notebook = page.notebook if page is not None else None
         self.token = page.token if page is not None else None
         self.scouting = scouting
-        self.stray = False
+        self.stray = stray
         self.found = 0  # runs it met whose place had not been known

@@ -2,7 +2,9 @@
 
 A look is a request: one run read by itself, or one page of a notebook's runs, which tells of many at once. One rule
 says when either is due: when the lateness to be expected since its runs were last seen, summed over them, reaches the
-price of a request. For runs that end with hazard h, unseen for t seconds, that lateness is the sum of h t^2 / 2.
+price of a request. Each moment of lateness is weighed by how long it has lasted, for the late ones hurt most: runs
+that end with hazard h and were not seen for t seconds count h t^3 / 3. Unweighed, h t^2 / 2, the mean delay is the
+same for as many requests, but one run in twenty is told half as late again.
 
 A run lies where it was last met: on a page, or on none. Runs whose place is not known wait together at their
 notebook's frontier, from where a sweep follows the pages until it has met them; what a sweep does not meet is read by
@@ -17,13 +19,13 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
 from ..settings import PollPolicy
 from .durations import Durations
 from .places import Frontier, Item, Look, Node, Notebook, Page
+from .strays import Strays
 
 __all__ = ["Schedule"]
 
@@ -32,8 +34,7 @@ WEIGHT: Final = 0.12  # of the price squared: lateness is weighed by its length,
 KNOWN_LENGTHS: Final = 5  # finished runs before a notebook's hazards are trusted to stretch an interval
 FRUITLESS: Final = 3  # pages in a row that met nobody end a sweep
 LISTING_REFUSED: Final = 600.0  # s before refused listings are tried again
-BETWEEN_SCOUTS: Final = 4  # strays read by themselves after a scout in vain, doubling with each
-STRAYS_AT_FIRST: Final = 4  # runs of unknown notebook read at a time, and one more for each that was answered
+NOTEBOOKS_KEPT: Final = 1024  # of which anything is remembered while none of their runs is watched
 RECKONED: Final = 512  # members up to which a page that falls due is reckoned anew first
 
 
@@ -49,14 +50,7 @@ class Schedule:
         self._notebooks: dict[str, Notebook] = {}
         self._heap: list[tuple[float, int, Node]] = []
         self._seq = 0
-        # Runs of which only the id is known, in the order they came.
-        self._strays: OrderedDict[str, Item] = OrderedDict()
-        self._strays_out = 0
-        self._strays_answered = 0
-        self._scouting = False
-        self._lead: Page | None = None
-        self._scouts_in_vain = 0
-        self._strays_read = 0
+        self._strays = Strays()
 
     # Coming and going.
 
@@ -64,8 +58,16 @@ class Schedule:
         """What is known of a notebook, made at its first mention."""
         known = self._notebooks.get(notebook_id)
         if known is None:
+            if len(self._notebooks) >= NOTEBOOKS_KEPT:
+                self._forget_oldest()
             known = self._notebooks[notebook_id] = Notebook(notebook_id, self._pool)
         return known
+
+    def _forget_oldest(self) -> None:
+        idle = (name for name, known in self._notebooks.items() if not known.pages and not known.frontier.members)
+        oldest = next(idle, None)
+        if oldest is not None:
+            del self._notebooks[oldest]
 
     def add(self, item: Item, now: float) -> None:
         """Watch a run from now on."""
@@ -73,15 +75,14 @@ class Schedule:
             item.hazard = self._hazard(item, now)
             self._settle_unplaced(item, now)
         elif item.notebook is None:
-            item.due = now
-            self._strays[item.run_id] = item
+            self._strays.add(item, now)
         else:
             self._set_due(item, now)
 
     def remove(self, item: Item) -> None:
         """Watch a run no longer."""
         item.seq = 0
-        self._strays.pop(item.run_id, None)
+        self._strays.discard(item)
         self._leave(item)
 
     def _leave(self, item: Item) -> None:
@@ -105,23 +106,17 @@ class Schedule:
         while heap and heap[0][2].seq != heap[0][1]:
             heapq.heappop(heap)
         first = heap[0][0] if heap else None
-        stray = self._next_stray()
+        stray = self._strays.next_due()
         if stray is None:
             return first
-        return stray.due if first is None else min(first, stray.due)
-
-    def _next_stray(self) -> Item | None:
-        """The stray to read next, unless what is on the wire may tell of all of them for less."""
-        if not self._strays or self._scouting or self._strays_out >= STRAYS_AT_FIRST + self._strays_answered:
-            return None
-        return next(iter(self._strays.values()))
+        return stray if first is None else min(first, stray)
 
     def choose(self, now: float) -> Look | None:
         """The most urgent look that is due; it is on the wire until one of the methods below ends it."""
         while (due := self.next_due()) is not None and due <= now:
-            stray = self._next_stray()
-            if stray is not None and stray.due <= due:
-                return self._scout(now) or self._look_at_stray(stray, now)
+            stray = self._strays.next_due()
+            if stray is not None and stray <= due:
+                return self._strays.look(now)
             node = heapq.heappop(self._heap)[2]
             node.seq = 0
             look = self._look_at(node, now)
@@ -153,46 +148,16 @@ class Schedule:
         item.busy = True
         return Look(now, item=item)
 
-    def _look_at_stray(self, stray: Item, now: float) -> Look:
-        del self._strays[stray.run_id]
-        self._strays_read += 1
-        self._strays_out += 1
-        look = self._alone(stray, now)
-        look.stray = True
-        return look
-
-    def _scout(self, now: float) -> Look | None:
-        """A page of a notebook that a stray was found to belong to, on which there may be more of them."""
-        page, self._lead = self._lead, None
-        if page is None or len(self._strays) < 2 or page.notebook.unlisted_until > now:
-            return None
-        self._scouting = True
-        return Look(now, page=page, scouting=True)
-
     def over(self, look: Look) -> None:
         """The look is off the wire, however it went."""
-        if look.stray:
-            self._strays_out -= 1
-            self._strays_answered += 1
-        if look.scouting:
-            self._scouting = False
+        self._strays.over(look)
 
     def clear(self) -> None:
         """Watch nothing any more; what was learned of lengths is kept."""
         self._heap.clear()
         self._strays.clear()
-        self._lead = None
-        self._strays_answered = 0
         for notebook in self._notebooks.values():
             notebook.clear()
-
-    def _follow(self, notebook: Notebook) -> None:
-        """A stray belongs to this notebook: its listing is worth a look for others, unless such looks were in vain."""
-        if self._lead is not None or self._scouting or not self._strays:
-            return
-        if not self._scouts_in_vain or self._strays_read >= BETWEEN_SCOUTS * 2**self._scouts_in_vain:
-            self._strays_read = 0
-            self._lead = Page(notebook, None)
 
     def _set_due(self, node: Node, due: float) -> None:
         if node.busy or due == math.inf:
@@ -232,7 +197,7 @@ class Schedule:
             durations = item.notebook.durations if item.notebook is not None else self._pool
             durations.observe(item.watched_to, age, ended=False)
             item.watched_to = age
-        self._strays.pop(item.run_id, None)
+        self._strays.discard(item)
         if item.place is page and page is not None:
             page.take_out(item)
         else:
@@ -260,7 +225,7 @@ class Schedule:
         self.met(item, None, born, now)
         self._settle_unplaced(item, now)
         if first and item.notebook is not None:
-            self._follow(item.notebook)
+            self._strays.found(item.notebook)
 
     def read_at(self, item: Item, due: float) -> None:
         """Read one run by itself at a given time: it has ended, and something of it is still to come."""
@@ -294,17 +259,9 @@ class Schedule:
             here.reckon(now)
             self._set_due(here, self._page_due(here))
         if look.scouting:
-            self._scouted(look, notebook, next_token)
+            self._strays.scouted(look, notebook, next_token)
         elif look.page is notebook.frontier:
             self._sweep_on(look, notebook.frontier, next_token, now)
-
-    def _scouted(self, look: Look, notebook: Notebook, next_token: str | None) -> None:
-        if look.found < 2:
-            self._scouts_in_vain += not look.found
-        else:
-            self._scouts_in_vain = 0
-            if next_token is not None:
-                self._lead = Page(notebook, next_token)
 
     def _seek_missing(self, page: Page, now: float) -> None:
         for item in [item for item in page.members.values() if item.seen < now]:
@@ -351,7 +308,7 @@ class Schedule:
         """End a look that was refused by the rate limit: it says nothing of the run and stays as urgent as it was."""
         node: Node | None = look.item if look.item is not None else look.page
         if node is None or look.scouting:
-            self._lead = look.page
+            self._strays.again(look)
             return
         node.busy = False
         if not self._lies_on_page(node):
@@ -410,7 +367,7 @@ class Schedule:
         for item in items:
             if item.place is not None:
                 pages[item.place] = None
-            elif not item.busy and item.run_id not in self._strays:
+            elif not item.busy and item not in self._strays:
                 self._set_due(item, now)
         for page in sorted(pages, key=lambda page: -len(page.members)):
             if not page.busy:

@@ -18,7 +18,7 @@ from ..models import Run
 
 if TYPE_CHECKING:
     from ..snapshots import Snapshot
-    from .watcher import Watched
+    from .watched import Watched
 
 __all__ = ["Outcome", "Updates", "Wait"]
 

@@ -29,47 +29,27 @@ from ..errors import (
     UnprocessableEntityError,
 )
 from ..gate import Lane
-from ..models import Run, RunStarted, RunStatus
+from ..models import Run, RunStarted
 from ..resources.notebooks import runs_path
 from ..resources.runs import RunRef, run_id_of, run_path
 from ..snapshots import Snapshot, may_still_come
 from ..wire import page_query, query_string, read_run, read_runs
 from .outage import Outage
-from .places import Item, Look, Page
+from .places import Look, Page
 from .schedule import Schedule
+from .watched import Watched
 
 if TYPE_CHECKING:
     from ..session import Session
     from ..settings import PollPolicy
     from .wait import Outcome, Wait
 
-__all__ = ["Watched", "Watcher"]
+__all__ = ["Watcher"]
 
 logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
 LISTING_FAILS: Final = 3  # failures in a row after which a listing may be counted as refused
-
-
-class Watched(Item):
-    """One watched run: what is known of it and who waits."""
-
-    __slots__ = ("added", "end", "failing_since", "ours_since", "read_until", "seen_before", "status", "waits")
-
-    def __init__(self, run_id: str, born: float | None, now: float) -> None:
-        super().__init__(run_id, None, born, now)
-        self.added = now
-        self.status: RunStatus | None = None
-        self.seen_before = False
-        self.waits: tuple[Wait, ...] = ()
-        self.end: Run | None = None
-        self.read_until = math.inf  # once it has ended: until when it is read again for what is still to come
-        self.failing_since: float | None = None
-        self.ours_since: float | None = None
-
-    def delivery(self) -> Snapshot | None:
-        """The snapshot to ask for next: the first that somebody still waits for."""
-        return next((wait.snapshot for wait in self.waits if wait.snapshot is not None), None)
 
 
 class Watcher:

@@ -35,7 +35,8 @@ class Struck(Exchange):
         writer.close()
         await writer.wait_closed()
         head, _, body = answer.partition(b"\r\n\r\n")
-        return head.replace(b"Connection: close\r\n", b"") + b"\r\n\r\n", body
+        kept = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+        return b"\r\n".join([*kept, b"\r\n"]), body
 
     async def half(self) -> None:
         """Half of the body, or of the head where there is no body."""
@@ -44,7 +45,7 @@ class Struck(Exchange):
         await asyncio.sleep(0.005)  # so that it arrives before the end does
 
     async def pour(self, head: str, chunks: Iterator[bytes]) -> None:
-        await self.raw(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+        await self.raw(f"HTTP/1.1 200 OK\r\n{head}".encode())
         for chunk in chunks:
             await self.raw(chunk)
 
@@ -110,12 +111,12 @@ async def truncated(struck: Struck) -> None:
 async def gzip_bomb(struck: Struck) -> None:
     await struck.passed_on()
     bomb = bomb_of(HUGE)
-    await struck.pour(f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n", iter([bomb]))
+    await struck.pour(f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n", iter([bomb]))
 
 
 async def huge(struck: Struck) -> None:
     await struck.passed_on()
-    await struck.pour(f"Content-Length: {HUGE}\r\n", (b" " * MANY for _ in range(HUGE // MANY)))
+    await struck.pour(f"Content-Length: {HUGE}\r\n\r\n", (b" " * MANY for _ in range(HUGE // MANY)))
 
 
 async def header_bomb(struck: Struck) -> None:
@@ -156,7 +157,7 @@ class Connection:
 
 
 class BreakingProxy:
-    """Stands before the service at ``target``; ``fault`` None carries everything as it is."""
+    """Stands before the service at ``target``; ``fault`` strikes ``times`` requests, None none."""
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
@@ -164,6 +165,7 @@ class BreakingProxy:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self.fault: Fault | None = None
+        self.times = 10**9
         self.resets_at_once = False
         self.connections: list[Connection] = []
         self.writers: set[asyncio.StreamWriter] = set()
@@ -192,6 +194,10 @@ class BreakingProxy:
         for writer in self.writers:
             writer.close()
 
+    def _strikes(self) -> bool:
+        self.times -= 1
+        return self.times >= 0
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._tasks.add(task)
@@ -212,7 +218,7 @@ class BreakingProxy:
     async def _carry_one(
         self, connection: Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self.resets_at_once:
+        if self.resets_at_once and self._strikes():
             connection.struck = True
             Exchange(Received("", "", {}, b"", 0), writer).reset()
             return
@@ -220,7 +226,7 @@ class BreakingProxy:
         connection.after += connection.struck
         first = not connection.requests
         connection.requests.append(received)
-        fault = self.fault or nothing
+        fault = self.fault if self.fault is not None and self._strikes() else nothing
         # A delay breaks nothing, so its connection may be used again.
         connection.struck |= fault not in {nothing, delay, html, truncated} and not (fault is dying and first)
         await fault(Struck(received, writer, self._target, first))

@@ -54,17 +54,19 @@ def row(read: Cell, delete: Cell, create: Cell, v1: Cell | None = None) -> dict[
     return {READS: read, DELETES: delete, CREATES: create, V1: v1 or create}
 
 
-# A DELETE whose first attempt did its work is answered 404 the second time, which is success.
-_BREAKS_AFTER = row(fails(TransportError, ATTEMPTS), ok(2), unknown(TransportError))
+# aiohttp sends a GET or a DELETE once more by itself where nothing of an answer has come.
+_TWICE = range(ATTEMPTS, 2 * ATTEMPTS + 1)
+_BREAKS_BEFORE = row(fails(TransportError, *_TWICE), fails(TransportError, *_TWICE), unknown(TransportError))
+_BREAKS_WITHIN = row(fails(TransportError, ATTEMPTS), fails(TransportError, *_TWICE), unknown(TransportError))
 _BREAKS_EVERY_ANSWER = row(fails(TransportError, ATTEMPTS), fails(TransportError, ATTEMPTS), unknown(TransportError))
 _TOO_LARGE = row(fails(DecodeError, 1), fails(DecodeError, 1), unknown(DecodeError))
 
 TABLE = {
     # Whether the start's headers were written before the reset was seen is a matter of microseconds.
     "reset_at_once": row(fails(TransportError, 0), fails(TransportError, 0), Cell(TransportError, reached={0})),
-    "reset_after": _BREAKS_AFTER,
-    "cut": row(fails(TransportError, ATTEMPTS), fails(TransportError, ATTEMPTS), unknown(TransportError)),
-    "closed": row(fails(TransportError, ATTEMPTS), fails(TransportError, ATTEMPTS), unknown(TransportError)),
+    "reset_after": _BREAKS_BEFORE,
+    "cut": _BREAKS_WITHIN,
+    "closed": _BREAKS_WITHIN,
     "delay": row(ok(), ok(), ok()),
     "dribble": row(
         fails(RequestTimeoutError, ATTEMPTS), fails(RequestTimeoutError, ATTEMPTS), unknown(RequestTimeoutError)
@@ -161,29 +163,52 @@ def judge(cell: Cell, error: Exception | None, name: str, kind: str) -> None:
         assert cause.attempts == ATTEMPTS
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("name", TABLE)
-async def test_cell(name, operation):
+async def struck(name: str, operation: str, times: int | None = None):
+    """What became of a call under a fault, how long it took, and how many requests reached the service."""
     kind, call = OPERATIONS[operation]
-    cell = TABLE[name][kind]
     timeout = SHORT if name in WITHOUT_ANSWER else 5.0
     async with FakeDeepnote(notebooks=["n"]) as fake, BreakingProxy(fake.url) as proxy:
         whole = Whole(fake)
         async with client_of(proxy.url, fake.token, timeout=timeout, max_response_bytes=LIMIT) as client:
             await strike(proxy, client, name)
+            proxy.times = times or proxy.times
             began = time.perf_counter()
             error = await outcome(call(client, whole))
             took = time.perf_counter() - began
-            judge(cell, error, name, kind)
-            assert whole.reached() in cell.reached
+            reached = whole.reached()
             if kind in {CREATES, V1}:
                 assert whole.things() - whole.before <= (2 if operation == "projects.create" else 1)
-            assert took < (ATTEMPTS * SHORT + 1.0 if name in WITHOUT_ANSWER else 4.0)
             await settled(client)
             # And the client is as good as before.
             proxy.fault, proxy.resets_at_once = None, False
             await client.me()
             assert proxy.reused_after_a_fault == 0
+    return error, took, reached
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", TABLE)
+async def test_cell(name, operation):
+    kind = OPERATIONS[operation][0]
+    error, took, reached = await struck(name, operation)
+    judge(TABLE[name][kind], error, name, kind)
+    assert reached in TABLE[name][kind].reached
+    assert took < (ATTEMPTS * SHORT + 1.0 if name in WITHOUT_ANSWER else 4.0)
+
+
+@pytest.mark.parametrize("operation", ["runs.get", "projects.delete", "runs.create"])
+@pytest.mark.parametrize("name", TABLE)
+async def test_a_fault_that_strikes_once(name, operation):
+    """A read and a delete get over what broke, though the delete may have been done by then; a start is not repeated."""
+    kind = OPERATIONS[operation][0]
+    cell = TABLE[name][kind]
+    error, _, reached = await struck(name, operation, times=1)
+    if kind in {READS, DELETES} and cell.error in {TransportError, RequestTimeoutError}:
+        cell = Cell(None, reached=frozenset({1, 2}))
+    if name == "reset_at_once" and error is None:
+        cell = ok(1)  # it was seen before the start was written
+    judge(cell, error, name, kind)
+    assert reached in cell.reached
 
 
 @pytest.mark.parametrize("name", ["gzip_bomb", "huge", "header_bomb", "endless_headers"])
@@ -201,4 +226,4 @@ async def test_a_bomb_costs_no_memory(name, operation):
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-    assert peak < 4 * LIMIT
+    assert peak < 8 * LIMIT

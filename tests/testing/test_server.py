@@ -146,6 +146,23 @@ async def test_a_process_of_its_own(session):
         await get_status(session, fake)
 
 
+async def test_a_process_with_runs_of_others(session):
+    options = {"runs": 3, "runs_span": 30, "median": 1e6, "sigma": 0, "order": "oldest", "startup": 0}
+    async with FakeProcess(notebooks=2, **options) as fake:
+        runs = (await fake.stats())["runs"]
+        mine = [run["id"] for run in runs if run["notebook_id"] == fake.notebooks[0]]
+        listed = (await get(session, fake, f"/v2/notebooks/{fake.notebooks[0]}/runs"))[1]["runs"]
+    assert (len(runs), [row["runId"] for row in listed]) == (6, mine)
+    assert {row["status"] for row in listed} == {"running"}
+    assert runs[2]["created"] - runs[0]["created"] == pytest.approx(20, abs=0.01)
+
+
+async def test_a_process_that_refuses_listings(session):
+    async with FakeProcess(listing_status=403) as fake:
+        assert (await get(session, fake, f"/v2/notebooks/{fake.notebooks[0]}/runs"))[0] == 403
+        assert (await get(session, fake, "/v2/me"))[0] == 200
+
+
 async def get_status(session, fake):
     async with session.get(f"{fake.url}/v2/me", headers=auth(fake)) as answer:
         return answer.status

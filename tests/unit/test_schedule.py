@@ -242,7 +242,7 @@ class Simulation:
             assert item.seq not in waiting
 
     def _is_reachable(self, item: Item, waiting: set[int]) -> bool:
-        if item.run_id in self.schedule._strays or item in self._out or item.seq in waiting:
+        if item in self.schedule._strays or item in self._out or item.seq in waiting:
             return True
         page = item.place
         return page is not None and page.members.get(item.run_id) is item and (page in self._out or page.seq in waiting)

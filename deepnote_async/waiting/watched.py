@@ -1,0 +1,36 @@
+"""One watched run, as the watcher knows it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .places import Item
+
+if TYPE_CHECKING:
+    from ..models import Run, RunStatus
+    from ..snapshots import Snapshot
+    from .wait import Wait
+
+__all__ = ["Watched"]
+
+
+class Watched(Item):
+    """One watched run: what is known of it and who waits."""
+
+    __slots__ = ("added", "end", "failing_since", "ours_since", "read_until", "seen_before", "status", "waits")
+
+    def __init__(self, run_id: str, born: float | None, now: float) -> None:
+        super().__init__(run_id, None, born, now)
+        self.added = now
+        self.status: RunStatus | None = None
+        self.seen_before = False
+        self.waits: tuple[Wait, ...] = ()
+        self.end: Run | None = None
+        self.read_until = math.inf  # once it has ended: until when it is read again for what is still to come
+        self.failing_since: float | None = None
+        self.ours_since: float | None = None
+
+    def delivery(self) -> Snapshot | None:
+        """The snapshot to ask for next: the first that somebody still waits for."""
+        return next((wait.snapshot for wait in self.waits if wait.snapshot is not None), None)
