@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches, chart, day, foreground, mixed, overhead, scale
+from . import batches, chart, day, foreground, instructions, mixed, overhead, scale
 from .report import Report
 
 SEEDS: Final = 5
@@ -60,6 +60,10 @@ def _overhead(options: argparse.Namespace) -> Iterator[Report]:
     yield overhead.run(speed=options.uvloop)
 
 
+def _instructions(_: argparse.Namespace) -> Iterator[Report]:
+    yield instructions.run()
+
+
 BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
     "fanout": _batches,
     "untold": _batches,
@@ -69,6 +73,7 @@ BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] =
     "scale": _scale,
     "day": _day,
     "overhead": _overhead,
+    "instructions": _instructions,
 }
 
 

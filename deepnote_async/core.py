@@ -68,15 +68,15 @@ class Core:
 
     def __init__(self, transport: Transport, slots: int, attempt_timeout: float) -> None:
         self.transport = transport
-        self.slots = Slots(slots)
-        self.clock = ServerClock()
-        self.started = Started()
-        self.rng = random.Random()
+        self.slots: Slots = Slots(slots)
+        self.clock: ServerClock = ServerClock()
+        self.started: Started = Started()
+        self.rng: random.Random = random.Random()
         self.requests = 0
         self.throttled = 0
         self.reads = 0  # that succeeded
         self.on_wire = 0
-        self.closed = False
+        self.closed: bool = False
         self._attempt_timeout = attempt_timeout
         self._deadlines: Deadlines | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -22,7 +22,7 @@ class Guard:
     def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], when: float) -> None:
         self._deadlines = deadlines
         self.task: asyncio.Task[object] | None = task
-        self.when = when
+        self.when: float = when
         self._cancelling = task.cancelling()
         self._expired = False
         self._handle: asyncio.TimerHandle | None = None

@@ -249,5 +249,5 @@ class RunTimeoutError(DeepnoteError, TimeoutError):
         super().__init__(message)
         self.run_id = run_id
         self.status = status
-        self.finished = list(finished)
-        self.unfinished = list(unfinished)
+        self.finished: list[Run] = list(finished)
+        self.unfinished: list[str] = list(unfinished)

@@ -20,7 +20,7 @@ from .errors import ClientClosedError, ConfigurationError, DeepnoteError
 if TYPE_CHECKING:
     from .ratelimit import RateLimiter
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 __all__ = ["Gate", "Lane", "Slots"]
 
@@ -42,8 +42,8 @@ class Slots:
     __slots__ = ("_short", "free", "limit")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.free = limit
+        self.limit: int = limit
+        self.free: int = limit
         self._short: deque[Gate] = deque()
 
     def wanted_by(self, gate: Gate) -> None:
@@ -87,7 +87,7 @@ class Gate:
         self._started_last = False
         self._spare = False
         self._closed = False
-        self.waiting = 0
+        self.waiting: int = 0
 
     @property
     def limiter(self) -> RateLimiter:

@@ -105,7 +105,7 @@ class Bucket:
         self._rng = rng or random.Random()
         self._tokens = self.capacity
         self._stamp = -math.inf
-        self.paused_until = -math.inf
+        self.paused_until: float = -math.inf
         self._wanted = False  # whether somebody waits for a token
         self._cut_at = -math.inf
         self._refusals = 0  # without a success between

@@ -36,7 +36,7 @@ from .wire import decode, redact
 
 __all__ = ["Session", "Unattended"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 T = TypeVar("T")
 Unattended = Callable[["asyncio.Task[Any]"], None]

@@ -8,6 +8,7 @@ leave out; a decoder takes whichever it is given. What the service sends beyond 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import re
 import uuid
@@ -54,8 +55,8 @@ __all__ = [
 ]
 
 _loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # the extra `speed`
-    from orjson import loads as _loads
+with contextlib.suppress(ImportError):  # the extra `speed`; by name, so that types need not know whether it is there
+    _loads = importlib.import_module("orjson").loads
 
 T = TypeVar("T")
 Decoder = Callable[[Any], T]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRef", "Runs", "run_id_of", "run_path"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 RunRef: TypeAlias = str | uuid.UUID | RunStarted | Run
 START_PATH = "/v2/runs"

@@ -81,9 +81,9 @@ class FakeProcess:
         given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
         self._arguments = [f"--{name}={value}" for name, value in given.items()]
         self._process: asyncio.subprocess.Process | None = None
-        self.url = ""
-        self.token = ""
-        self.control = ""
+        self.url: str = ""
+        self.token: str = ""
+        self.control: str = ""
         self.notebooks: list[str] = []
 
     async def __aenter__(self) -> Self:

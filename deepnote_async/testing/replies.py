@@ -34,7 +34,7 @@ class RefusedError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.headers = headers or {}
+        self.headers: Mapping[str, str] = headers or {}
 
 
 def json_reply(status: int, body: Any) -> Reply:

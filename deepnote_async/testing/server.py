@@ -54,8 +54,8 @@ class FakeDeepnote:
         self._closing = asyncio.Event()
         self._site: web.TCPSite | None = None
         self._runner: web.ServerRunner | None = None
-        self.url = ""
-        self.service = Service(clock=self._now, limit_clock=time.monotonic, **options)
+        self.url: str = ""
+        self.service: Service = Service(clock=self._now, limit_clock=time.monotonic, **options)
         for project in projects:
             self.service.add_project(project)
         for name in notebooks:

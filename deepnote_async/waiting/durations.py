@@ -38,7 +38,7 @@ class Durations:
         self._ends: dict[int, int] = {}
         self._exposure: dict[int, float] = {}
         self._hazard: dict[int, float] = {}
-        self.finished = 0
+        self.finished: int = 0
 
     def observe(self, since: float, until: float, *, ended: bool) -> None:
         """Take in that a run was watched from age ``since`` to age ``until``, and whether it ended then."""

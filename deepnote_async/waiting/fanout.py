@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchOptions", "RunBatch", "last_looks_before"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 LAST_TENTH: Final = 0.25  # s, at most
 
@@ -96,7 +96,7 @@ class RunBatch:
         self._timers: list[asyncio.TimerHandle] = []
         self._deadline: float | None = None
         self._entered = False
-        self.stats = BatchStats()
+        self.stats: BatchStats = BatchStats()
         """Where the batch stands."""
 
     @property

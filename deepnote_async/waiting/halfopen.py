@@ -30,7 +30,7 @@ class HalfOpen:
         self._session = session
         self._policy = RetryPolicy(initial=session.retry.initial, maximum=min(session.retry.maximum, 30.0))
         self.cause: DeepnoteError | None = None
-        self.since = 0.0
+        self.since: float = 0.0
         self._last_read = 0
 
     @property

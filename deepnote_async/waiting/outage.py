@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outage"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 SEVERE: Final = 3  # failed looks in a row
 LOG_EVERY: Final = 60.0  # s
@@ -28,7 +28,7 @@ class Outage:
         self._failures = 0
         self._since: float | None = None
         self._logged: float | None = None
-        self.resting_until = 0.0
+        self.resting_until: float = 0.0
 
     @property
     def severe(self) -> bool:

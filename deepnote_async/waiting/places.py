@@ -19,10 +19,10 @@ class Node:
     __slots__ = ("busy", "due", "failures", "seq")
 
     def __init__(self) -> None:
-        self.seq = 0
-        self.due = math.inf
-        self.busy = False
-        self.failures = 0
+        self.seq: int = 0
+        self.due: float = math.inf
+        self.busy: bool = False
+        self.failures: int = 0
 
 
 class Item(Node):
@@ -32,27 +32,28 @@ class Item(Node):
 
     def __init__(self, run_id: str, notebook: Notebook | None, born: float | None, now: float) -> None:
         super().__init__()
-        self.run_id = run_id
-        self.notebook = notebook
-        self.born = born
-        self.seen = now if born is not None else -math.inf
-        self.hazard = 0.0
+        self.run_id: str = run_id
+        self.notebook: Notebook | None = notebook
+        self.born: float | None = born
+        self.seen: float = now if born is not None else -math.inf
+        self.hazard: float = 0.0
         self.place: Page | None = None
-        self.unlisted = False  # a sweep through the listing did not meet it
-        self.watched_to = 0.0  # age up to which the lengths know of it
+        self.unlisted: bool = False  # a sweep through the listing did not meet it
+        self.watched_to: float = 0.0  # age up to which the lengths know of it
 
 
 class Page(Node):
     """Runs that one request may tell of: a page by its token, or a notebook's frontier."""
 
-    __slots__ = ("_base", "_sums", "members", "notebook", "oldest", "token")
+    __slots__ = ("_base", "_sums", "members", "notebook", "oldest", "token", "young")
 
     def __init__(self, notebook: Notebook, token: str | None) -> None:
         super().__init__()
-        self.notebook = notebook
-        self.token = token
+        self.notebook: Notebook = notebook
+        self.token: str | None = token
         self.members: dict[str, Item] = {}
-        self.oldest = math.inf
+        self.oldest: float = math.inf  # the moment the member longest unseen was seen
+        self.young: float = math.inf  # the least age at which a member was last seen
         self._base = 0.0
         # Sums over the members of h, h s, h s^2 and h s^3, s the moment each was last seen, reckoned from the base.
         self._sums = NO_SUMS
@@ -64,7 +65,12 @@ class Page(Node):
         item.place = self
         self.members[item.run_id] = item
         self._count(item, 1.0)
+        self._mark(item)
+
+    def _mark(self, item: Item) -> None:
         self.oldest = min(self.oldest, item.seen)
+        if item.born is not None:
+            self.young = min(self.young, item.seen - item.born)
 
     def take_out(self, item: Item) -> None:
         """Let a run go."""
@@ -73,7 +79,10 @@ class Page(Node):
         if self.members:
             self._count(item, -1.0)
         else:
-            self._sums, self.oldest = NO_SUMS, math.inf
+            self._forget()
+
+    def _forget(self) -> None:
+        self._sums, self.oldest, self.young = NO_SUMS, math.inf, math.inf
 
     def _count(self, item: Item, sign: float) -> None:
         h, s = sign * item.hazard, item.seen - self._base
@@ -82,10 +91,11 @@ class Page(Node):
 
     def reckon(self, now: float) -> None:
         """Reckon the sums anew, for rounding adds up and the oldest may be gone."""
-        self._base, self._sums, self.oldest = now, NO_SUMS, math.inf
+        self._base = now
+        self._forget()
         for item in self.members.values():
             self._count(item, 1.0)
-            self.oldest = min(self.oldest, item.seen)
+            self._mark(item)
 
     def worth_reading(self, price: float) -> float:
         """When the members' weighted lateness, the sum of h t^3 / 3, reaches the price in square seconds."""
@@ -116,8 +126,8 @@ class Frontier(Page):
     def restart(self) -> None:
         """Let the next page read be the first of a new sweep."""
         self.began: float | None = None
-        self.fruitless = 0
-        self.wrapped = False
+        self.fruitless: int = 0
+        self.wrapped: bool = False
         self.late.clear()
 
     def put(self, item: Item) -> None:
@@ -140,7 +150,7 @@ class Frontier(Page):
         notebook = self.notebook
         young = sum(item.born is not None and item.born >= notebook.entry_read for item in self.members.values())
         at_entry = 2 * young >= len(self.members) or notebook.beyond is None
-        self.token = notebook.entry if at_entry else notebook.beyond
+        self.token: str | None = notebook.entry if at_entry else notebook.beyond
         self.wrapped = self.token is None
 
 
@@ -161,21 +171,21 @@ class Notebook:
     )
 
     def __init__(self, notebook_id: str, pool: Durations) -> None:
-        self.id = notebook_id
-        self.durations = Durations(pool)
+        self.id: str = notebook_id
+        self.durations: Durations = Durations(pool)
         self.clear()
         # The page where new runs appear, when it was last read, and the page after it.
         self.entry: str | None = None
-        self.entry_read = -math.inf
+        self.entry_read: float = -math.inf
         self.beyond: str | None = None
-        self.newest = -math.inf
-        self.unlisted_until = -math.inf
+        self.newest: float = -math.inf
+        self.unlisted_until: float = -math.inf
         self._counted: set[str] = set()
 
     def clear(self) -> None:
         """Let go of all runs; a later watch finds its own way through the pages."""
         self.pages: dict[str | None, Page] = {}
-        self.frontier = Frontier(self)
+        self.frontier: Frontier = Frontier(self)
 
     def page(self, token: str | None) -> Page:
         """The page of a token."""
@@ -205,12 +215,12 @@ class Look:
         scouting: bool = False,
         stray: bool = False,
     ) -> None:
-        self.at = at
-        self.begun = False
-        self.item = item
-        self.page = page
-        self.notebook = page.notebook if page is not None else None
-        self.token = page.token if page is not None else None
-        self.scouting = scouting
-        self.stray = stray
-        self.found = 0  # runs it met whose place had not been known
+        self.at: float = at
+        self.begun: bool = False
+        self.item: Item | None = item
+        self.page: Page | None = page
+        self.notebook: Notebook | None = page.notebook if page is not None else None
+        self.token: str | None = page.token if page is not None else None
+        self.scouting: bool = scouting
+        self.stray: bool = stray
+        self.found: int = 0  # runs it met whose place had not been known

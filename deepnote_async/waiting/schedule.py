@@ -171,21 +171,27 @@ class Schedule:
         return interval * (1.0 + self._policy.jitter * (self._rng.random() - 0.5))
 
     def _page_due(self, page: Page) -> float:
+        longest = self._longest(page.notebook, page.young)
         due = page.worth_reading(self._weighted)
-        return min(max(due, page.oldest + self._policy.initial), page.oldest + self._policy.maximum)
+        return min(max(due, page.oldest + self._policy.initial), page.oldest + longest)
+
+    def _longest(self, notebook: Notebook | None, age: float) -> float:
+        """The longest interval between two looks at a run that was last seen at an age."""
+        policy = self._policy
+        known = notebook.durations.finished if notebook is not None else 0
+        if known >= KNOWN_LENGTHS or age == math.inf:
+            return policy.maximum
+        return min(max(policy.initial, age / 2), policy.maximum)
 
     def _hazard(self, item: Item, now: float) -> float:
         durations = item.notebook.durations if item.notebook is not None else self._pool
         age = max(now - item.born, 0.0) if item.born is not None else 0.0
         return durations.hazard(max(age, self._policy.initial / 2))
 
-    def _single_due(self, item: Item, now: float) -> float:
-        policy = self._policy
-        interval = math.cbrt(3.0 * self._weighted / item.hazard)
-        known = item.notebook.durations.finished if item.notebook is not None else 0
-        if known < KNOWN_LENGTHS and item.born is not None:
-            interval = min(interval, (now - item.born) / 2)
-        return item.seen + self._jittered(min(max(interval, policy.initial), policy.maximum))
+    def _single_due(self, item: Item) -> float:
+        age = item.seen - item.born if item.born is not None else math.inf
+        interval = max(math.cbrt(3.0 * self._weighted / item.hazard), self._policy.initial)
+        return item.seen + self._jittered(min(interval, self._longest(item.notebook, age)))
 
     # What a look showed.
 
@@ -285,7 +291,7 @@ class Schedule:
         """Let a run of unknown place wait at its notebook's frontier, or by itself where nothing is listed."""
         notebook = item.notebook
         if notebook is None or item.unlisted or notebook.unlisted_until > now:
-            self._set_due(item, self._single_due(item, now))
+            self._set_due(item, self._single_due(item))
             return
         frontier = notebook.frontier
         frontier.put(item)
@@ -300,7 +306,7 @@ class Schedule:
         for item in items:
             self._leave(item)
             item.unlisted = True
-            self._set_due(item, max(self._single_due(item, now), now))
+            self._set_due(item, max(self._single_due(item), now))
 
     # What a look failed to show.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Starts"]
 
+logger: logging.Logger = logging.getLogger("deepnote_async")
+
 
 class Starts:
     """Starts the requests of one batch and tells it of each."""
@@ -68,12 +71,12 @@ class Starts:
         self._reconciler = reconciler
         self._busy: set[str] = set()
         self._parked: dict[str, deque[Entry]] = {}
-        self.waiting = 0
+        self.waiting: int = 0
         """Requests that were read and neither have a run nor have ended."""
         self.broken: BaseException | None = None
         """What the source of the requests raised."""
-        self.stopped = False
-        self.exhausted = False
+        self.stopped: bool = False
+        self.exhausted: bool = False
 
     @property
     def over(self) -> bool:
@@ -183,8 +186,10 @@ class Starts:
             entry.task = None
         if entry.http is not None and not entry.http.begun:
             self._session.gate.leave()  # cancelled before its first step
-        if not task.cancelled():
-            task.exception()
+        bug = None if task.cancelled() else task.exception()
+        if bug is not None:
+            logger.error("a start failed in a way it never should", exc_info=bug)
+            self._batch.end(entry, error=DeepnoteError(f"the start failed: {type(bug).__name__}: {bug}"))
 
     async def _start(self, entry: Entry, http: HttpRequest) -> None:
         try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Updates", "Wait"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 Outcome: TypeAlias = Run | DeepnoteError
 OnUpdate: TypeAlias = Callable[[Run], Any]
@@ -105,7 +105,7 @@ class Wait:
     def __init__(self, snapshot: Snapshot | None = None, on_update: OnUpdate | None = None) -> None:
         self.snapshot = snapshot
         self.alone: tuple[Wait, ...] = (self,)  # shared by all runs that nobody else awaits
-        self.updates = Updates(on_update) if on_update is not None else None
+        self.updates: Updates | None = Updates(on_update) if on_update is not None else None
         self.open: dict[str, Watched] = {}
         self.told: deque[tuple[str, Outcome]] = deque()
         self._reader: asyncio.Future[None] | None = None

@@ -22,12 +22,12 @@ class Watched(Item):
 
     def __init__(self, run_id: str, born: float | None, now: float) -> None:
         super().__init__(run_id, None, born, now)
-        self.added = now
+        self.added: float = now
         self.status: RunStatus | None = None
-        self.seen_before = False
+        self.seen_before: bool = False
         self.waits: tuple[Wait, ...] = ()
         self.end: Run | None = None
-        self.read_until = math.inf  # once it has ended: until when it is read again for what is still to come
+        self.read_until: float = math.inf  # once it has ended: until when it is read again for what is still to come
         self.failing_since: float | None = None
         self.ours_since: float | None = None
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watcher"]
 
-logger = logging.getLogger("deepnote_async")
+logger: logging.Logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
 LISTING_FAILS: Final = 3  # failures in a row after which a listing may be counted as refused

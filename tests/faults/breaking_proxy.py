@@ -92,7 +92,7 @@ async def hang(struck: Struck) -> None:
 async def bad_chunk(struck: Struck) -> None:
     head, _ = await struck.passed_on()
     status = head.partition(b"\r\n")[0].replace(b"204", b"200")
-    await struck.raw(status + b"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\nnonsense\r\n")
+    await struck.raw(status + b'\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"a"\r\nnonsense\r\n')
 
 
 async def html(struck: Struck) -> None:
