@@ -128,6 +128,7 @@ class Core:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._deadlines = Deadlines(self._attempt_timeout)
+        self.clock.began(self._loop.time())
         if isinstance(self.transport, AiohttpTransport):
             self.transport.open()
 

@@ -19,12 +19,17 @@ class ServerClock:
     and the newest word counts.
     """
 
-    __slots__ = ("_high", "_last", "_low")
+    __slots__ = ("_high", "_last", "_low", "_wall")
 
     def __init__(self) -> None:
         self._low = -math.inf
         self._high = math.inf
         self._last = ""
+        self._wall: float | None = None  # our own wall clock as an offset from the steady one
+
+    def began(self, now: float) -> None:
+        """Set out from our own wall clock, which counts until the first answer."""
+        self._wall = time.time() - now
 
     def heard(self, date: str | None, now: float) -> None:
         """Take in the ``Date`` of an answer that came ``now``."""
@@ -43,7 +48,8 @@ class ServerClock:
     def at(self, now: float, wall: float | None = None) -> float:
         """The service's time in seconds since the epoch; before any answer, our own wall clock."""
         if self._low == -math.inf:
-            return time.time() if wall is None else wall
+            ours = time.time() if self._wall is None else now + self._wall
+            return ours if wall is None else wall
         return now + (self._low + self._high) / 2
 
     def datetime_at(self, now: float, shift: float = 0.0) -> datetime:

@@ -25,6 +25,14 @@ def test_before_any_answer_it_is_our_own_time() -> None:
     assert clock.at(5.0) == pytest.approx(datetime.now(UTC).timestamp(), abs=5)
 
 
+def test_before_any_answer_the_past_lies_in_the_past() -> None:
+    """The window of a first start that hung begins where the start was made, not where it broke."""
+    clock = ServerClock()
+    clock.began(1000.0)
+    assert clock.at(1030.0) == pytest.approx(datetime.now(UTC).timestamp() + 30, abs=5)
+    assert clock.at(1030.0) - clock.at(1000.0) == pytest.approx(30.0, abs=1e-3)
+
+
 @given(st.integers(0, 10**6), st.floats(-1e6, 1e6), st.integers(1, 40))
 def test_it_lies_within_half_a_second_of_all_it_heard(seed: int, offset: float, answers: int) -> None:
     rng = random.Random(seed)
