@@ -36,6 +36,10 @@ class Lane(enum.IntEnum):
     LOOK = 2
 
 
+# Tokens that starts and looks leave behind, so that a caller's own call need not wait for the next one.
+RESERVE: Final = {Lane.INTERACTIVE: 0.0, Lane.START: 1.0, Lane.LOOK: 1.0}
+
+
 class Slots:
     """How many requests may be on the wire at once; several gates may share one count."""
 
@@ -67,12 +71,13 @@ class Gate:
         "_closed",
         "_lanes",
         "_limiter",
+        "_nap",
         "_pump",
         "_row",
         "_slots",
         "_spare",
         "_started_last",
-        "_try",
+        "_take",
         "waiting",
     )
 
@@ -80,9 +85,10 @@ class Gate:
         self._slots = slots
         self._limiter = limiter
         # Our own bucket can tell at once whether a token is there; another limiter is always asked by the pump.
-        self._try: Callable[[], bool] | None = getattr(limiter, "try_acquire", None)
+        self._take: Callable[[float], float] | None = getattr(limiter, "take", None)
         self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
         self._pump: asyncio.Task[None] | None = None
+        self._nap: asyncio.Future[None] | None = None
         self._row = 0
         self._started_last = False
         self._spare = False
@@ -94,9 +100,15 @@ class Gate:
         """What paces this gate."""
         return self._limiter
 
-    def try_enter(self) -> bool:
-        """Take a slot and a token if both are there and nobody waits for them."""
-        if self.waiting or self._slots.free == 0 or self._try is None or not self._try():
+    def try_enter(self, lane: Lane) -> bool:
+        """Take a slot and a token if both are there and nobody who comes first waits for them."""
+        if self._slots.free == 0 or self._take is None:
+            return False
+        if self.waiting:
+            if lane is not Lane.INTERACTIVE or self._lanes[lane] or self._row >= INTERACTIVE_IN_A_ROW:
+                return False
+            self._row += 1
+        if self._take(RESERVE[lane]):
             return False
         self._slots.free -= 1
         return True
@@ -105,12 +117,14 @@ class Gate:
         """Wait for a slot and a token; :meth:`leave` gives the slot back. Cancelled, it holds neither."""
         if self._closed:
             raise ClientClosedError("the client is closed")
-        if self.try_enter():
+        if self.try_enter(lane):
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lanes[lane].append(future)
         self.waiting += 1
         self.wake()
+        if lane is Lane.INTERACTIVE and self._nap is not None and not self._nap.done():
+            self._nap.set_result(None)  # the pump waits for more than this one needs
         try:
             await future
         except asyncio.CancelledError:
@@ -177,8 +191,7 @@ class Gate:
     async def _grant_while_waiting(self) -> None:
         try:
             while self.waiting and self._slots.free:
-                if not self._spare:
-                    await self._limiter.acquire()
+                await self._token()
                 if not self._grant():
                     break  # let those who are cancelled count themselves out
         except Exception as error:
@@ -189,6 +202,22 @@ class Gate:
             return
         self._pump = None
         self.wake()
+
+    async def _token(self) -> None:
+        if self._spare:
+            return
+        if self._take is None:
+            await self._limiter.acquire()
+            return
+        loop = asyncio.get_running_loop()
+        while delay := self._take(RESERVE[Lane.INTERACTIVE if self._lanes[Lane.INTERACTIVE] else Lane.LOOK]):
+            nap = self._nap = loop.create_future()
+            timer = loop.call_later(delay, _end_nap, nap)
+            try:
+                await nap
+            finally:
+                self._nap = None
+                timer.cancel()
 
     def _grant(self) -> bool:
         # While the limiter was asked, another gate may have taken the last slot.
@@ -228,3 +257,8 @@ class Gate:
         start = bool(starts) and not (looks and self._started_last)
         self._started_last = start
         return Lane.START if start else Lane.LOOK
+
+
+def _end_nap(nap: asyncio.Future[None]) -> None:
+    if not nap.done():
+        nap.set_result(None)

@@ -83,6 +83,7 @@ class Bucket:
         "_rng",
         "_searching",
         "_stamp",
+        "_taught",
         "_tokens",
         "_wanted",
         "paused_until",
@@ -108,6 +109,7 @@ class Bucket:
         self.paused_until: float = -math.inf
         self._wanted = False  # whether somebody waits for a token
         self._cut_at = -math.inf
+        self._taught = True  # by the last refusal; if it told of a burst only, what follows is added to what it knew
         self._refusals = 0  # without a success between
         self._pressed = 0.0  # s in use since the last refusal, or since the last doubling
         self._pace = LEAST_PACE
@@ -132,16 +134,20 @@ class Bucket:
         tenth = max(1.0, self._rate / 10)
         return max(tenth, SEARCH_CAPACITY) if self._searching else tenth
 
-    def take(self, now: float) -> float:
-        """Take a token and return 0.0, or return the seconds after which it is worth asking again."""
+    def take(self, now: float, reserve: float = 0.0) -> float:
+        """Take a token and return 0.0, or return the seconds after which it is worth asking again.
+
+        So many tokens are left in ``reserve``, where the capacity holds more than that.
+        """
         if now < self.paused_until:
             return self.paused_until - now
         self._refill(now)
-        if self._tokens >= 1.0 - 1e-9:
+        needed = 1.0 + reserve if self.capacity >= 1.0 + reserve else 1.0
+        if self._tokens >= needed - 1e-9:
             self._tokens -= 1.0
             return 0.0
         self._wanted = True
-        return max((1.0 - self._tokens) / self._pace_now(now), 1e-6)
+        return max((needed - self._tokens) / self._pace_now(now), 1e-6)
 
     def give_back(self) -> None:
         """Return a token that was taken for a request that never left."""
@@ -225,8 +231,9 @@ class Bucket:
         # What was saved up is spent; one token is ready when the pause ends, if the rate allows that.
         self._tokens = min(self._tokens, 0.0)
         self._stamp = max(now, self.paused_until - 1.0 / self._rate)
-        self._clean_since, self._clean_successes = self.paused_until, 0
-        self._marks.clear()
+        if self._taught:
+            self._clean_since, self._clean_successes = self.paused_until, 0
+            self._marks.clear()
 
     def _learn(self, now: float, pause: float) -> None:
         if pause == int(pause):
@@ -234,6 +241,7 @@ class Bucket:
         pause = max(pause, 1e-3)
         estimate = self._measured(now, pause)
         telling = self._clean_successes >= TELLING
+        self._taught = telling
         self._estimate = min(estimate, self._rate) if telling else self._rate / 2
         self._rate = max(self._estimate * BACK_OFF_TO, LEAST_RATE)
         self._cut_at = now
@@ -285,9 +293,12 @@ class TokenBucket:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def try_acquire(self) -> bool:
-        """Take a token if there is one, without waiting."""
-        return self._bucket.take(self._now()) == 0.0
+    def take(self, reserve: float = 0.0) -> float:
+        """Take a token at once and return 0.0, or return the seconds after which it is worth asking again.
+
+        So many tokens are left in ``reserve``, where the capacity holds more than that.
+        """
+        return self._bucket.take(asyncio.get_running_loop().time(), reserve)
 
     async def acquire(self) -> None:
         """Wait for a token; cancelled, it has taken none."""

@@ -124,7 +124,7 @@ class Session:
     async def admit(self, deadline: float | None, attempts: int = 1, lane: Lane = Lane.INTERACTIVE) -> None:
         """Wait for a slot and a token; raises :class:`RequestTimeoutError` at the deadline."""
         gate = self.gate
-        if gate.try_enter():
+        if gate.try_enter(lane):
             return
         if deadline is None:
             await gate.enter(lane)

@@ -387,8 +387,9 @@ def anything(data: Any) -> Any:
     return data
 
 
-# The end of the text ends a link too, for a body may have been cut short.
-_LINK: Final = re.compile(r'("(?:snapshotDownloadUrl|downloadUrl)"\s*:\s*)"(?:[^"\\]|\\.)*\\?(?:"|\Z)')
+# The end of the text ends a link too, for a body may have been cut short. Possessive, for each step that it could go
+# back to costs a hundred bytes, and a link may be as long as a body.
+_LINK: Final = re.compile(r'("(?:snapshotDownloadUrl|downloadUrl)"\s*+:\s*+)"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)', re.DOTALL)
 
 
 def redact(text: str) -> str:

@@ -148,6 +148,10 @@ class Frontier(Page):
         """
         self.began = now
         notebook = self.notebook
+        if notebook.newest == -math.inf:
+            # None of ours was ever met: go on where the last sweep gave up.
+            self.token, self.wrapped = notebook.beyond, notebook.beyond is None
+            return
         young = sum(item.born is not None and item.born >= notebook.entry_read for item in self.members.values())
         at_entry = 2 * young >= len(self.members) or notebook.beyond is None
         self.token: str | None = notebook.entry if at_entry else notebook.beyond

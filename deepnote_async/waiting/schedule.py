@@ -276,13 +276,18 @@ class Schedule:
 
     def _sweep_on(self, look: Look, frontier: Frontier, next_token: str | None, now: float) -> None:
         frontier.fruitless = 0 if look.found else frontier.fruitless + 1
-        if frontier.members and next_token is not None and frontier.fruitless < FRUITLESS:
+        # Until any was ever met, a search among the runs of others may go on for what it can still save.
+        patience = FRUITLESS if frontier.notebook.newest > -math.inf else max(FRUITLESS, len(frontier.members) // 2)
+        given_up = frontier.fruitless >= patience
+        if frontier.members and next_token is not None and not given_up:
             frontier.token = next_token
         elif frontier.members and next_token is None and not frontier.wrapped:
             # The sweep began in the middle: the rest may lie before.
             frontier.token, frontier.wrapped = None, True
         else:
-            self._read_singly(frontier.unmet(), now)
+            self._read_singly(frontier.unmet(), now, unlisted=next_token is None)
+            if frontier.notebook.newest == -math.inf:
+                frontier.notebook.beyond = next_token
             frontier.restart()
         if frontier.members:
             self._set_due(frontier, self._page_due(frontier))
@@ -301,11 +306,11 @@ class Schedule:
         if not frontier.seq or due < frontier.due - self._policy.initial / 20:
             self._set_due(frontier, due)
 
-    def _read_singly(self, items: list[Item], now: float) -> None:
-        """Let runs that no listing shows be read by themselves."""
+    def _read_singly(self, items: list[Item], now: float, *, unlisted: bool = True) -> None:
+        """Let runs be read by themselves: from now on if no listing shows them, else once."""
         for item in items:
             self._leave(item)
-            item.unlisted = True
+            item.unlisted = unlisted
             self._set_due(item, max(self._single_due(item), now))
 
     # What a look failed to show.

@@ -49,6 +49,7 @@ __all__ = ["Watcher"]
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
+LOOKS_AT_ONCE: Final = 16  # on the wire: answers that come together are taken in together, and pages take a while
 LISTING_FAILS: Final = 3  # failures in a row after which a listing may be counted as refused
 
 
@@ -185,7 +186,7 @@ class Watcher:
 
     def _next_look(self) -> float:
         due = self._schedule.next_due()
-        if due is None or (self._outage.severe and self._looks):
+        if due is None or self._looks >= (1 if self._outage.severe else LOOKS_AT_ONCE):
             return math.inf
         return max(due, self._outage.resting_until)
 

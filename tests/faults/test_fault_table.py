@@ -199,7 +199,7 @@ async def test_cell(name, operation):
 @pytest.mark.parametrize("operation", ["runs.get", "projects.delete", "runs.create"])
 @pytest.mark.parametrize("name", TABLE)
 async def test_a_fault_that_strikes_once(name, operation):
-    """A read and a delete get over what broke, though the delete may have been done by then; a start is not repeated."""
+    """A read and a delete get over it, though the delete may have been done by then; a start is not repeated."""
     kind = OPERATIONS[operation][0]
     cell = TABLE[name][kind]
     error, _, reached = await struck(name, operation, times=1)

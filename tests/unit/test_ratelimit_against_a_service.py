@@ -92,3 +92,12 @@ def test_pauses_shorter_than_the_answers_take_do_not_starve(limit: float) -> Non
     press(bucket(), service, 0.0, 240.0)
     late = [moment for moment in service.accepted if moment >= 120.0]
     assert len(late) >= 0.6 * limit * 120
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(1.0, 5.0), (1.0, 1.0), (0.5, 5.0)])
+def test_a_limit_of_a_request_a_second_is_learned_too(rate: float, burst: float) -> None:
+    """Fewer successes between refusals than tell of a rate are added up, or the search would begin again for ever."""
+    pool, service = bucket(), Sliding(rate, burst)
+    press(pool, service, 0.0, 3600.0)
+    assert service.refused / (service.refused + len(service.accepted)) < 0.12
+    assert len(service.accepted) > 0.8 * rate * 3600.0

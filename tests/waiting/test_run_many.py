@@ -530,7 +530,7 @@ async def test_a_sudden_limit_costs_time_and_nothing_else():
 
 @virtual
 async def test_closing_the_client_ends_it_at_once():
-    async with world(client={"rate_limiter": TokenBucket(0.1, 5, adaptive=False)}) as w:
+    async with world(client={"rate_limiter": TokenBucket(0.1, 6, adaptive=False)}) as w:
         w.notebook.stalls()
         async with w.client.run_many([w.notebook.id] * 6) as batch:
             collecting = asyncio.create_task(collected(batch))
