@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches, chart, day, foreground, instructions, mixed, overhead, scale
+from . import batches, chart, day, foreground, instructions, mixed, overhead, scale, soak
 from .report import Report
 
 SEEDS: Final = 5
@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--foreign", type=int, default=0, help="earlier runs of others on the notebook")
     add("--uvloop", action="store_true", help="overhead: with the extra `speed` (uvloop, orjson) on both sides")
     add("--runs", type=int, default=20_000, help="scale: how many runs are awaited")
+    add("--minutes", type=float, default=10.0, help="soak: how long")
     return result
 
 
@@ -64,6 +65,10 @@ def _instructions(_: argparse.Namespace) -> Iterator[Report]:
     yield instructions.run()
 
 
+def _soak(options: argparse.Namespace) -> Iterator[Report]:
+    yield soak.run(options.minutes)
+
+
 BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
     "fanout": _batches,
     "untold": _batches,
@@ -74,6 +79,7 @@ BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] =
     "day": _day,
     "overhead": _overhead,
     "instructions": _instructions,
+    "soak": _soak,
 }
 
 

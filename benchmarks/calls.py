@@ -62,8 +62,8 @@ async def _our_list(url: str) -> AsyncIterator[Call]:
 
         async def call() -> None:
             count = 0
-            async for run in client.notebooks.list_runs(uuid.uuid4().hex, page_size=ROWS):
-                count += run.is_terminal
+            async for _ in client.notebooks.list_runs(uuid.uuid4().hex, page_size=ROWS):
+                count += 1
             assert count == ROWS * PAGES
 
         yield call
@@ -159,8 +159,8 @@ async def _hand_list(url: str) -> AsyncIterator[Call]:
 
         async def call() -> None:
             count = 0
-            async for run in runs():
-                count += run.status in {"success", "error", "internal_error", "stopped"}
+            async for _ in runs():
+                count += 1
             assert count == ROWS * PAGES
 
         yield call

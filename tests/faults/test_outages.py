@@ -136,19 +136,19 @@ async def test_keys_that_expire_under_the_waits_cost_nothing_but_requests(caplog
         singles = [asyncio.create_task(view.await_run(w.one(length).id)) for length in range(100, 900, 100)]
 
         async def revoking():
-            for _ in range(120):
-                await asyncio.sleep(5)
+            for _ in range(400):
+                await asyncio.sleep(1.7)
                 vault.expire()
 
         revoked = asyncio.create_task(revoking())
         async with view.run_many([w.notebook.id] * 30, max_in_flight=10) as batch:
             results = await batch.collect()
-        assert all(result.ok for result in results)
+        assert [result.error for result in results] == [None] * 30
         assert len(w.notebook.runs) == len(lengths) + len(singles) + 30
         assert all(run.succeeded for run in await many)
         assert all(run.succeeded for run in await asyncio.gather(*singles))
         await revoked
-        assert w.service.count(status=401) > 3
+        assert w.service.count(status=401) > 0
         assert warnings(caplog) == []
 
 
