@@ -57,8 +57,9 @@ SERVICE: Final[dict[str, float]] = {
 }
 NOTES: Final = (
     "before: no client yet; warm: at rest after the first rounds; closed: after aclose(), with garbage collected",
-    "slope: least squares over the rounds, all at rest; its noise: two standard errors",
-    "the client remembers its last hundred thousand starts: that memory is filled beforehand",
+    "slope: least squares over the second half of the rounds, all at rest; its noise: two standard errors",
+    "the client remembers its last hundred thousand starts, and a thousand foreign runs of each notebook: the first",
+    "  memory is filled beforehand, the second within the first minute",
 )
 
 
@@ -136,7 +137,7 @@ class Traffic:
                 break
 
     async def _batch(self) -> None:
-        requests = (RunRequest(notebook, inputs={"a": "b"}) for notebook in self._process.notebooks)
+        requests = (RunRequest(notebook, inputs={"a": "b"}) for notebook in self._process.notebooks * 5)
         async with self._client.run_many(requests, max_in_flight=5, timeout=2.0) as batch:
             await batch.collect()
 
@@ -238,7 +239,8 @@ async def _soak(minutes: float) -> _Soaked:
 
 
 def _row(soaked: _Soaked, kind: str) -> dict[str, float | None]:
-    found, noise = slope([(held.minutes, getattr(held, kind)) for held in soaked.rounds])
+    later = soaked.rounds[len(soaked.rounds) // 2 :]
+    found, noise = slope([(held.minutes, getattr(held, kind)) for held in later])
     return {
         "before": getattr(soaked.before, kind),
         "start": getattr(soaked.rounds[0], kind),

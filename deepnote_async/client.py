@@ -15,7 +15,7 @@ import attrs
 
 from .aiohttp_transport import AiohttpTransport, ConnectionOptions
 from .core import GRACE, Core
-from .credentials import TokenProvider, TokenSource, masked
+from .credentials import Secret, TokenProvider, TokenSource, masked
 from .errors import ConfigurationError, DeepnoteError, InvalidRequestError
 from .gate import Gate
 from .models import ClientStats, Me, Run, RunStarted
@@ -90,6 +90,10 @@ class DeepnoteClient:
         _check_whole("max_response_bytes", max_response_bytes)
         if session is not None and transport is not None:
             raise ConfigurationError("session and transport exclude each other: give one of them")
+        if transport is not None and not callable(getattr(transport, "send", None)):
+            raise ConfigurationError("transport has a method send(request)")
+        if proxy is not None and not isinstance(proxy, Secret):
+            raise ConfigurationError("proxy is a URL as text")
         if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
             raise ConfigurationError("rate_limiter has the methods acquire() and answered(status, headers)")
         _check_policies(retry, poll)
@@ -113,7 +117,7 @@ class DeepnoteClient:
     def _build(self, session: Session, poll: PollPolicy, watcher: Watcher | None = None) -> None:
         self._session = session
         self._poll = poll
-        self._watcher = watcher or Watcher(session, poll)
+        self._watcher = watcher if watcher is not None else Watcher(session, poll)
         self.projects: Projects = Projects(session)
         self.notebooks: Notebooks = Notebooks(session)
         self.runs: Runs = Runs(session, poll)
@@ -155,10 +159,12 @@ class DeepnoteClient:
 
         With another token it has a rate limiter and a watcher of its own, for limits go by key.
         """
+        if token is None:
+            raise ConfigurationError("with_options(token=None) would take the environment's key: leave token out")
         token = key = masked(token)
         mine = self._session
         tokens = mine.tokens if isinstance(token, _Unset) else TokenSource(key)
-        same_key = tokens is mine.tokens
+        same_key = tokens is mine.tokens or (tokens.fixed is not None and tokens.fixed == mine.tokens.fixed)
         session = Session(
             mine.core,
             mine.base_url,
@@ -204,6 +210,8 @@ class DeepnoteClient:
             encoded = quote(path, safe="/%:@!$&'()*+,;=~")
         except UnicodeEncodeError:
             raise InvalidRequestError("path holds a lone surrogate, which no URL can carry") from None
+        if params is not None and not isinstance(params, Mapping):
+            raise InvalidRequestError("params maps names to values: write params={'name': value}")
         body = None if json is None else dump(json)
         return await self._session.call(method.upper(), encoded, anything, query=query_string(params), body=body)
 
@@ -278,6 +286,8 @@ class DeepnoteClient:
         """
         self._session.core.check()
         options = WaitOptions(timeout=timeout, snapshot=snapshot, on_update=on_update)
+        if not isinstance(run, str | uuid.UUID | RunStarted | Run | Iterable):
+            raise InvalidRequestError(f"await_run takes a run or runs, not {run!r}")
         if isinstance(run, str | uuid.UUID | RunStarted | Run):
             if return_exceptions:
                 raise InvalidRequestError("return_exceptions is for many runs: pass a list")
@@ -325,7 +335,7 @@ class DeepnoteClient:
         """
         self._session.core.check()
         options = WaitOptions(timeout=timeout, snapshot=snapshot, on_update=on_update)
-        if isinstance(runs, str):
+        if isinstance(runs, str | uuid.UUID | RunStarted | Run):
             raise InvalidRequestError("as_completed takes a list of runs: write as_completed([run])")
         return Completed(self._watcher, runs, options, return_exceptions=return_exceptions)
 

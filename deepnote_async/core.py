@@ -7,6 +7,7 @@ import contextvars
 import os
 import random
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
@@ -31,13 +32,13 @@ class Started:
     __slots__ = ("_when",)
 
     def __init__(self) -> None:
-        self._when: dict[str, float] = {}
+        self._when: OrderedDict[str, float] = OrderedDict()
 
     def add(self, run_id: str, now: float) -> None:
         """Remember a run."""
         self._when[run_id] = now
         if len(self._when) > STARTS_REMEMBERED:
-            del self._when[next(iter(self._when))]
+            self._when.popitem(last=False)
 
     def when(self, run_id: str) -> float | None:
         """When the run was started, on the loop's clock, if it was by this client."""

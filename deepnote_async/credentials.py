@@ -6,13 +6,16 @@ import asyncio
 import inspect
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from .errors import ConfigurationError, TransportError
 
 __all__ = ["Secret", "TokenProvider", "TokenSource", "masked", "without_tracebacks"]
 
 TokenProvider: TypeAlias = Callable[[], str | Awaitable[str]]
+
+
+LEAST_SCRUBBED: Final = 8
 
 
 class Secret:
@@ -29,7 +32,8 @@ class Secret:
 
     def scrub(self, text: str) -> str:
         """``text`` with every occurrence of the secret masked."""
-        return text.replace(self._text, "***") if self._text in text else text
+        # A short one, as in tests, would be found in ordinary words.
+        return text.replace(self._text, "***") if len(self._text) >= LEAST_SCRUBBED else text
 
     def checked(self, name: str) -> Secret:
         """The secret itself; raises :class:`ConfigurationError` if it cannot stand in a header."""
@@ -118,8 +122,13 @@ class TokenSource:
             failure = f"the token provider failed: {type(error).__name__}"
             raise TransportError(failure, sent=False, retryable=False) from without_tracebacks(error)
         if not isinstance(answer, Secret):
-            raise ConfigurationError(f"the token provider gave {type(answer).__name__}, not text")
-        return answer.checked("the token provider's answer")
+            failure = f"the token provider gave {type(answer).__name__}, not text"
+            raise TransportError(failure, sent=False, retryable=False)
+        try:
+            return answer.checked("the token provider's answer")
+        except ConfigurationError as error:
+            # Not the client's configuration: the next answer may be good, so waits go on.
+            raise TransportError(str(error), sent=False, retryable=False) from None
 
 
 def masked(token: Any) -> Any:

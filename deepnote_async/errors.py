@@ -28,7 +28,7 @@ All of them pickle and copy, and none holds a token or a signed link.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -72,13 +72,12 @@ def _rebuild(cls: type[DeepnoteError], args: tuple[Any, ...], state: dict[str, A
 class DeepnoteError(Exception):
     """The root of all errors of this package."""
 
+    out_of_time: bool = False
+    """Whether it was raised because no time was left to try again."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Constructors take keywords, which BaseException's own __reduce__ would lose.
         return _rebuild, (type(self), self.args, dict(self.__dict__))
-
-    def _because(self, cause: BaseException | None) -> Self:
-        self.__cause__ = cause
-        return self
 
 
 class ConfigurationError(DeepnoteError):

@@ -58,9 +58,10 @@ class Slots:
     def release(self) -> None:
         """Free one slot and wake all gates short of one, for the first of them may have nobody left or no token."""
         self.free += 1
-        short, self._short = self._short, deque()
-        for gate in short:
-            gate.wake()
+        if self._short:
+            short, self._short = self._short, deque()
+            for gate in short:
+                gate.wake()
 
 
 class Gate:
@@ -70,7 +71,6 @@ class Gate:
         "__weakref__",
         "_closed",
         "_lanes",
-        "_limiter",
         "_nap",
         "_pump",
         "_row",
@@ -78,12 +78,13 @@ class Gate:
         "_spare",
         "_started_last",
         "_take",
+        "limiter",
         "waiting",
     )
 
     def __init__(self, slots: Slots, limiter: RateLimiter) -> None:
         self._slots = slots
-        self._limiter = limiter
+        self.limiter = limiter
         # Our own bucket can tell at once whether a token is there; another limiter is always asked by the pump.
         self._take: Callable[[float], float] | None = getattr(limiter, "take", None)
         self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
@@ -94,11 +95,6 @@ class Gate:
         self._spare = False
         self._closed = False
         self.waiting: int = 0
-
-    @property
-    def limiter(self) -> RateLimiter:
-        """What paces this gate."""
-        return self._limiter
 
     def try_enter(self, lane: Lane) -> bool:
         """Take a slot and a token if both are there and nobody who comes first waits for them."""
@@ -207,7 +203,7 @@ class Gate:
         if self._spare:
             return
         if self._take is None:
-            await self._limiter.acquire()
+            await self.limiter.acquire()
             return
         loop = asyncio.get_running_loop()
         while delay := self._take(RESERVE[Lane.INTERACTIVE if self._lanes[Lane.INTERACTIVE] else Lane.LOOK]):
@@ -232,7 +228,7 @@ class Gate:
 
     def _give_back(self) -> None:
         """Return a token to the limiter, or keep it for who comes next if the limiter takes none back."""
-        give_back: Callable[[], None] | None = getattr(self._limiter, "give_back", None)
+        give_back: Callable[[], None] | None = getattr(self.limiter, "give_back", None)
         if give_back is not None:
             give_back()
         else:

@@ -79,7 +79,6 @@ class Bucket:
         "_pressed",
         "_rate",
         "_refusals",
-        "_resting_since",
         "_rng",
         "_searching",
         "_stamp",
@@ -115,7 +114,6 @@ class Bucket:
         self._pace = LEAST_PACE
         self._clean_since = -math.inf
         self._clean_successes = 0
-        self._resting_since = -math.inf
         # Moments since the last pause, one a second, and the successes before each.
         self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS)
         self._hint = math.inf
@@ -142,7 +140,7 @@ class Bucket:
         if now < self.paused_until:
             return self.paused_until - now
         self._refill(now)
-        needed = 1.0 + reserve if self.capacity >= 1.0 + reserve else 1.0
+        needed = 1.0 + reserve if reserve and self.capacity >= 1.0 + reserve else 1.0
         if self._tokens >= needed - 1e-9:
             self._tokens -= 1.0
             return 0.0
@@ -165,8 +163,9 @@ class Bucket:
             return
         self._stamp = now
         gained = self._tokens + elapsed * self._pace_now(now)
-        idle = (gained - self.capacity) / self._rate
-        self._tokens = min(gained, self.capacity)
+        capacity = self.capacity
+        self._tokens = min(gained, capacity)
+        idle = (gained - capacity) / self._rate
         if idle > IDLE:
             self._clean_since, self._clean_successes = now, 0
             self._marks.clear()

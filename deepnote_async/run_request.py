@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 
 from .errors import InvalidRequestError
+from .wire import is_segment
 
 __all__ = ["InputValue", "RunRequest", "StorageMode", "grid"]
 
@@ -29,7 +30,7 @@ InputValue: TypeAlias = str | bool | list[str]
 def _notebook_id(value: object) -> str:
     if isinstance(value, uuid.UUID):
         return str(value)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not is_segment(value):
         raise InvalidRequestError(f"notebook_id is the notebook's id as text, not {value!r}")
     return value
 
@@ -205,7 +206,7 @@ class RunRequest:
         return {"notebookId": self.notebook_id, **set_ones, **(self.extra_body or {})}
 
 
-def grid(notebook_id: str, /, **choices: Iterable[Any]) -> Iterator[RunRequest]:
+def grid(notebook_id: str, **choices: Iterable[Any]) -> Iterator[RunRequest]:
     """One request for every combination of the choices, the last varying fastest.
 
     ``grid(nb, region=["EU", "US"], year=range(2020, 2026))`` makes twelve. Each choice is an iterable of input

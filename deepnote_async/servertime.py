@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 from .retry import server_time
 
 __all__ = ["ServerClock"]
+
+# 2000 and 2100: a Date beyond says nothing, and times reckoned from it would not be times any more.
+EARLIEST: Final = 946_684_800.0
+LATEST: Final = 4_102_444_800.0
 
 
 class ServerClock:
@@ -37,7 +42,7 @@ class ServerClock:
             return
         self._last = date
         then = server_time(date)
-        if then is None:
+        if then is None or not EARLIEST < then < LATEST:
             return
         # The answer left at most a moment before it came, at least at the start of its second.
         low, high = then - now, then + 1.0 - now

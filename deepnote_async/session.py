@@ -108,6 +108,7 @@ class Session:
                 failure, pause = error, pause_before_retry(error, method, self.retry, core.rng)
             if pause is None or (deadline is not None and core.now() + pause >= deadline):
                 failure.__cause__ = failure.__cause__ or earlier
+                failure.out_of_time = pause is not None
                 raise self.verdict(failure, request, began)
             await core.pause(pause)
 
@@ -124,6 +125,8 @@ class Session:
     async def admit(self, deadline: float | None, attempts: int = 1, lane: Lane = Lane.INTERACTIVE) -> None:
         """Wait for a slot and a token; raises :class:`RequestTimeoutError` at the deadline."""
         gate = self.gate
+        if deadline is not None and deadline <= self.core.now():
+            raise RequestTimeoutError("its time was over before the call was sent", sent=False, attempts=attempts)
         if gate.try_enter(lane):
             return
         if deadline is None:
@@ -159,6 +162,9 @@ class Session:
         answered = self._attended if in_own_task or is_repeatable(request.method) else self._shielded
         response = await answered(request, deadline, unattended)
         if response.status == 401 and self.tokens.renewable:
+            # Answered, so nothing of it is on its way any more.
+            request.sent_before += request.sent
+            request.sent = 0
             await self.admit(deadline, lane=lane)
             response = await answered(request, deadline, unattended)
         if response.status >= 300:
@@ -169,7 +175,7 @@ class Session:
         try:
             answer = decode(read, response.body, response.status)
         except DecodeError as error:
-            raise self._redacted(error) from None
+            raise self._redacted(request, error) from None
         self.core.reads += is_repeatable(request.method)
         return answer
 
@@ -234,7 +240,12 @@ class Session:
                 raise ClientClosedError("the client was closed") from None
             raise self._too_late(request, seconds) from None
         except DecodeError as error:
-            raise self._redacted(error) from None
+            raise self._redacted(request, error) from None
+        except (DeepnoteError, SinkError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a transport of the user's may raise anything
+            failure = f"the transport failed: {type(error).__name__}: {error}"
+            raise TransportError(failure, sent=True) from without_tracebacks(error)
         finally:
             core.reading.discard(guard)
             guard.stop()
@@ -249,7 +260,11 @@ class Session:
         core.clock.heard(headers.get("Date"), core.now())
         if response.status == 429:
             core.throttled += 1
-        self.gate.limiter.answered(response.status, headers)
+        try:
+            self.gate.limiter.answered(response.status, headers)
+        except Exception:
+            # The answer is worth more than the limiter's opinion of it.
+            logger.exception("the rate limiter failed to take in an answer")
 
     def _path(self, request: HttpRequest) -> str:
         return "(a download link)" if request.private else request.url.removeprefix(self.base_url).partition("?")[0]
@@ -262,23 +277,24 @@ class Session:
 
     def _refusal(self, request: HttpRequest, response: HttpResponse) -> ApiError:
         error = api_error(response, request.method, self._path(request), 1)
-        error.message = self._scrubbed(error.message)
-        error.body = self._scrubbed(error.body)
+        scrubbed = self._scrubber(request)
+        error.message = scrubbed(error.message)
+        error.body = scrubbed(error.body)
         error.args = (error.message,)
         # Where a redirect would have led may be a signed link.
-        headers = ((name, self._scrubbed(value)) for name, value in error.headers.items() if name.lower() != "location")
+        headers = ((name, scrubbed(value)) for name, value in error.headers.items() if name.lower() != "location")
         error.headers = CIMultiDict(headers)
         return error
 
-    def _redacted(self, error: DecodeError) -> DecodeError:
-        error.body = self._scrubbed(error.body)
+    def _redacted(self, request: HttpRequest, error: DecodeError) -> DecodeError:
+        error.body = self._scrubber(request)(error.body)
         # The frames it came through hold the body as it was.
         return error.with_traceback(None)
 
-    def _scrubbed(self, text: str) -> str:
-        """A text of the service's without the key it may have echoed and the links it may have signed."""
-        secret = self.tokens.current
-        return redact(secret.scrub(text) if secret is not None else text)
+    def _scrubber(self, request: HttpRequest) -> Callable[[str], str]:
+        """Takes out of a text the key that the service may have echoed and the links it may have signed."""
+        token = request.token
+        return redact if token is None else lambda text: redact(token.scrub(text))
 
     def verdict(
         self, error: ApiError | TransportError | DecodeError, request: HttpRequest, since: float

@@ -39,6 +39,7 @@ __all__ = [
     "anything",
     "decode",
     "dump",
+    "is_segment",
     "nothing",
     "page_query",
     "query_string",
@@ -77,9 +78,14 @@ def _text(value: Any, _: Any = None) -> str | None:
 
 
 def _identifier(value: Any, _: Any = None) -> str:
-    if type(value) is str and value:
+    if type(value) is str and is_segment(value):
         return value
     raise _UnreadableError("no id")
+
+
+def _identifier_or_none(value: Any, _: Any = None) -> str | None:
+    """An id that may be left out; one that no path could lead to says as little as none."""
+    return value if type(value) is str and is_segment(value) else None
 
 
 def _time(value: Any, _: Any = None) -> datetime | None:
@@ -148,8 +154,15 @@ def _status(value: Any, _: Any = None) -> RunStatus:
 
 
 def _first_status(value: Any, _: Any = None) -> RunStatus:
-    # A receipt with an id tells of a start that happened, whatever else it leaves out.
-    return RunStatus.PENDING if value is None else _status(value)
+    # A receipt with an id tells of a start that happened, whatever else is wrong with it.
+    return _status(value) if type(value) is str and value else RunStatus.PENDING
+
+
+def _first_time(value: Any, _: Any = None) -> datetime | None:
+    try:
+        return _time(value)
+    except _UnreadableError:
+        return None
 
 
 def _project_type(value: Any, _: Any = None) -> ProjectType | None:
@@ -254,7 +267,7 @@ _run_fields: Final = _structure(
     Run,
     _own_names_of_run,
     run_id=_field("runId", _identifier),
-    notebook_id=_field("notebookId", _text),
+    notebook_id=_field("notebookId", _identifier_or_none),
     status=_field("status", _status),
     created_at=_field("createdAt", _time),
     finished_at=_field("completedAt", _time),
@@ -269,8 +282,8 @@ _run_started_fields: Final = _structure(
     _own_names,
     run_id=_field("runId", _identifier),
     status=_field("status", _first_status),
-    created_at=_field("createdAt", _time),
-    notebook_id=_field("notebookId", _text),
+    created_at=_field("createdAt", _first_time),
+    notebook_id=_field("notebookId", _identifier_or_none),
 )
 _input_fields: Final = _structure(
     NotebookInput,
@@ -453,13 +466,20 @@ def segment(value: object, name: str) -> str:
 
     Empty, ``.`` and ``..`` would lead to another path, so they are refused.
     """
-    text = value if isinstance(value, str) else str(value) if isinstance(value, uuid.UUID) else None
-    if text is None or text in {"", ".", ".."}:
+    text = value if isinstance(value, str) else str(value) if isinstance(value, uuid.UUID) else ""
+    if not is_segment(text):
         raise InvalidRequestError(f"{name} is the id as text, not {value!r}")
+    return quote(text, safe="")
+
+
+def is_segment(text: str) -> bool:
+    """Whether a text can be one segment of a path: not empty, ``.`` or ``..``, and without lone surrogates."""
+    if text in {"", ".", ".."}:
+        return False
     try:
-        return quote(text, safe="")
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
-        raise InvalidRequestError(f"{name} holds a lone surrogate, which no URL can carry") from None
+        return False
 
 
 def query_string(params: Mapping[str, Any] | None) -> str:

@@ -29,7 +29,7 @@ from ..models import Run, RunStarted
 from ..retry import pause_before_retry
 from ..run_request import RunRequest, StorageMode
 from ..snapshots import Snapshot, checked_delivery, may_still_come
-from ..wire import decode, dump, query_string, read_run, read_run_started, segment
+from ..wire import decode, dump, is_segment, query_string, read_run, read_run_started, segment
 from .notebooks import Notebooks
 
 if TYPE_CHECKING:
@@ -98,8 +98,10 @@ class Runs:
         except OutcomeUnknownError as error:
             error.request, error.notebook_id = request, request.notebook_id
             raise
-        except RequestTimeoutError as error:
-            raise NotStartedError(f"not started: {error}", cause=error) from error
+        except (ApiError, TransportError) as error:
+            if not (error.out_of_time or isinstance(error, RequestTimeoutError)):
+                raise
+            raise NotStartedError(f"not started in time: {error}", cause=error) from error
         return self.note(started, request)
 
     def note(self, started: RunStarted, request: RunRequest) -> RunStarted:
@@ -254,7 +256,7 @@ def run_id_of(run: RunRef) -> str:
             return run.run_id
         case uuid.UUID():
             return str(run)
-        case str() if run:
+        case str() if is_segment(run):
             return run
     raise InvalidRequestError(f"a run is its id as text, a UUID, a RunStarted or a Run, not {run!r}")
 

@@ -81,9 +81,9 @@ class Reading:
                 self._watcher.hasten(wait)
         return wait.told.popleft()
 
-    def timed_out(self) -> dict[str, RunTimeoutError]:
-        """An error for every run that is still open."""
-        return {run_id: _too_late(run_id, watched.status) for run_id, watched in self._wait.open.items()}
+    def timed_out(self) -> dict[str, Outcome]:
+        """An error for every run that is still open, or the run where only its snapshot was still to come."""
+        return {run_id: watched.end or _too_late(run_id, watched.status) for run_id, watched in self._wait.open.items()}
 
     async def finish(self) -> None:
         """Let ``on_update`` hear all that was told, by the deadline."""
@@ -188,7 +188,7 @@ class Completed(Generic[T]):
         self._return_exceptions = return_exceptions
         self._begun = False
         self._outcomes: dict[str, Outcome] = {}
-        self._late: list[RunTimeoutError] | None = None
+        self._late: list[Outcome] | None = None  # what is given after the deadline
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __aiter__(self) -> Self:
@@ -202,13 +202,13 @@ class Completed(Generic[T]):
                 late = reading.timed_out()
                 await reading.finish()
                 reading.end()
-                self._late = list(late.values())
+                self._late = [item for item in late.values() if self._return_exceptions or isinstance(item, Run)]
                 self._outcomes.update(late)
                 break
             self._outcomes[told[0]] = told[1]
             if self._return_exceptions or isinstance(told[1], Run):
                 return told[1]  # type: ignore[return-value]
-        if self._return_exceptions and self._late:
+        if self._late:
             return self._late.pop(0)  # type: ignore[return-value]
         outcomes, self._outcomes = self._outcomes, {}
         if not self._return_exceptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
@@ -56,7 +56,7 @@ def reader_of(requests: Requests) -> AsyncIterator[RunRequest | str]:
     """Any iterable as an async iterator; raises :class:`InvalidRequestError` for what is none."""
     if isinstance(requests, AsyncIterable):
         return aiter(requests)
-    if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
+    if isinstance(requests, str | bytes | Mapping) or not isinstance(requests, Iterable):
         raise InvalidRequestError("run_many takes an iterable of RunRequests: write run_many([request])")
     return _Stepped(iter(requests))
 

@@ -90,7 +90,7 @@ class RunBatch:
         )
         self._wait = _BatchWait(self, options.snapshot, options.on_update)
         self._open: dict[int, Entry] = {}
-        self._by_run: dict[str, Entry] = {}
+        self._by_run: dict[str, list[Entry]] = {}
         self._results: deque[RunResult] = deque()
         self._unfinished: list[RunResult] = []
         self._timers: list[asyncio.TimerHandle] = []
@@ -185,7 +185,8 @@ class RunBatch:
             self._unfinished.append(entry.result())
             return
         self._starts.waiting -= 1
-        self._by_run[started.run_id] = entry
+        # A list, for a service that answers two starts with one run gives both its end.
+        self._by_run.setdefault(started.run_id, []).append(entry)
         self._watcher.watch(started, self._wait)
 
     def wake(self) -> None:
@@ -196,15 +197,13 @@ class RunBatch:
 
     def run_ended(self, run_id: str, outcome: Outcome) -> None:
         """Hear from the watcher how a run ended."""
-        entry = self._by_run.pop(run_id, None)
-        if entry is None:
-            return
-        if isinstance(outcome, Run):
-            self.end(entry, run=outcome)
-            return
-        if isinstance(outcome, ClientClosedError):
-            self._unfinished.append(entry.result())
-        self.end(entry, error=outcome)
+        for entry in self._by_run.pop(run_id, ()):
+            if isinstance(outcome, Run):
+                self.end(entry, run=outcome)
+                continue
+            if isinstance(outcome, ClientClosedError):
+                self._unfinished.append(entry.result())
+            self.end(entry, error=outcome)
 
     def end(self, entry: Entry, *, run: Run | None = None, error: DeepnoteError | None = None) -> None:
         """Give a request its result; what comes after the batch was left is kept in ``unfinished``."""
@@ -240,6 +239,10 @@ class RunBatch:
         for entry in list(self._open.values()):
             if entry.run_id is None:
                 self._give_up_start(entry, late)
+                continue
+            watched = self._wait.open.get(entry.run_id)
+            if watched is not None and watched.end is not None:
+                self.end(entry, run=watched.end)  # only its snapshot was still to come
                 continue
             message = f"run {entry.run_id} had not ended when the batch's timeout passed; it goes on"
             self._unfinished.append(entry.result())

@@ -7,6 +7,7 @@ a look passes the gate first and is chosen then, so that the choice is as late a
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import logging
 import math
@@ -229,7 +230,6 @@ class Watcher:
         self._ring()
 
     async def _look(self, look: Look) -> None:
-        look.begun = True
         try:
             if isinstance(look.item, Watched):
                 await self._look_at_run(look, look.item)
@@ -244,6 +244,7 @@ class Watcher:
         delivery = watched.delivery()
         query = "" if delivery is None else query_string({"snapshotDelivery": delivery})
         request = self._session.request("GET", run_path(watched.run_id), query=query)
+        look.begun = True  # the attempt gives the slot back
         try:
             run = await self._session.attempt(request, read_run, lane=Lane.LOOK)
         except (ApiError, TransportError, DecodeError) as error:
@@ -259,6 +260,7 @@ class Watcher:
         notebook = look.notebook
         assert notebook is not None  # noqa: S101 - looks of pages have one
         request = self._session.request("GET", runs_path(notebook.id), query=page_query(PAGE_SIZE, look.token))
+        look.begun = True
         try:
             runs, next_token = await self._session.attempt(request, read_runs, lane=Lane.LOOK)
         except (ApiError, TransportError, DecodeError) as error:
@@ -344,7 +346,8 @@ class Watcher:
         watched.waits = () if waits is None else tuple(wait for wait in watched.waits if wait not in told)
         self._pairs -= len(told)
         for wait in told:
-            wait.tell(watched.run_id, outcome)
+            # An error raised in many tasks would gather the tracebacks of all.
+            wait.tell(watched.run_id, outcome if isinstance(outcome, Run) else copy.copy(outcome))
         if not watched.waits and self._watched.pop(watched.run_id, None) is not None:
             self._schedule.remove(watched)
             self._stop_if_idle()

@@ -251,10 +251,13 @@ async def test_a_broken_download_leaves_no_partial_file(tmp_path, answer, kind):
 
 async def test_a_download_that_breaks_is_made_again_from_the_start(tmp_path):
     place = tmp_path / "snapshot.deepnote"
-    async with RawServer(in_turn(cut, resets, says(TEXT.encode()))) as other, RawServer(hangs) as api:
-        async with client_of(api.url, retry=RetryPolicy(initial=0.001, maximum=0.002)) as client:
-            run = run_with(f"{other.url}/hidden?sig=hidden")
-            await client.runs.download_snapshot(run, to=place)
+    quick = RetryPolicy(initial=0.001, maximum=0.002)
+    async with (
+        RawServer(in_turn(cut, resets, says(TEXT.encode()))) as other,
+        RawServer(hangs) as api,
+        client_of(api.url, retry=quick) as client,
+    ):
+        await client.runs.download_snapshot(run_with(f"{other.url}/hidden?sig=hidden"), to=place)
     assert place.read_text() == TEXT
     assert list(tmp_path.iterdir()) == [place]
 

@@ -230,10 +230,13 @@ async def test_a_total_timeout_gives_the_reason():
         retry = RetryPolicy(attempts=50, initial=0.02, maximum=0.02)
         async with client_of(server.url, retry=retry, total_timeout=0.05) as client:
             began = time.perf_counter()
-            with pytest.raises(ServerError, match="out of order") as caught:
+            with pytest.raises((ServerError, RequestTimeoutError)) as caught:
                 await client.me()
             assert time.perf_counter() - began < 0.5
-            assert caught.value.attempts == len(server.requests) > 1
+            # The time may also run out within an attempt, whose error then has the one before as its cause.
+            reason = caught.value if isinstance(caught.value, ServerError) else caught.value.__cause__
+            assert "out of order" in str(reason)
+            assert caught.value.attempts > 1
 
 
 async def test_a_pause_longer_than_the_time_left_is_not_begun():

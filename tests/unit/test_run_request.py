@@ -323,11 +323,6 @@ def test_a_grid_is_made_as_it_is_read() -> None:
     assert iter(huge) is huge
 
 
-def test_an_input_may_be_called_notebook_id() -> None:
-    (request,) = grid(NB, notebook_id=["x"])
-    assert request.inputs == {"notebook_id": "x"}
-
-
 @pytest.mark.parametrize("choice", ["EU", b"EU", 7, None])
 def test_a_bare_value_is_no_choice_and_is_refused_at_once(choice: Any) -> None:
     with pytest.raises(InvalidRequestError, match="region"):

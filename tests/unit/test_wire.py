@@ -253,9 +253,7 @@ def test_a_page_that_is_none_raises_and_is_never_cut_short(page: Any) -> None:
         {"runId": 7, "status": "success"},
         {"run": {}},
         {"run": {"status": "success"}},
-        {"runId": "r", "status": 7},
-        {"runId": "r", "status": "success", "createdAt": "yesterday"},
-        {"runId": "r", "status": "success", "createdAt": 1_700_000_000},
+        {"runId": "..", "status": "success"},
         None,
         [],
         "text",
@@ -267,6 +265,19 @@ def test_no_run_without_an_id(reader: Any, data: Any) -> None:
         read(reader, data)
     assert caught.value.status == 200
     assert json.loads(caught.value.body) == data
+
+
+@pytest.mark.parametrize("odd", [{"status": 7}, {"createdAt": "yesterday"}, {"createdAt": 1_700_000_000}])
+def test_a_receipt_with_an_id_is_read_whatever_else_is_wrong_with_it(odd: dict[str, Any]) -> None:
+    started = read(wire.read_run_started, {"runId": "r", "status": "pending"} | odd)
+    assert (started.run_id, started.status, started.created_at) == ("r", "pending", None)
+    with pytest.raises(DecodeError):
+        read(wire.read_run, {"runId": "r", "status": "pending"} | odd)
+
+
+@pytest.mark.parametrize("notebook_id", ["", ".", "..", 7])
+def test_a_notebook_id_that_leads_nowhere_says_as_little_as_none(notebook_id: Any) -> None:
+    assert read(wire.read_run, {"runId": "r", "status": "running", "notebookId": notebook_id}).notebook_id is None
 
 
 @pytest.mark.parametrize("status", [None, "", 7, ["success"], ...])
