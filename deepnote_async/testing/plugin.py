@@ -25,7 +25,7 @@ __all__ = [
     "virtual_deepnote",
 ]
 
-TIME_SCALE = 60.0  # a run of a minute takes a second
+TIME_SCALE = 10.0  # faster still, and a client, which reckons ages by the clock of the answers, would look too seldom
 MARKER = "deepnote(**options): options of the service behind fake_deepnote and virtual_deepnote (seed, failures, ...)"
 
 
@@ -47,8 +47,9 @@ def fake_deepnote(request: pytest.FixtureRequest) -> Iterator[ThreadedDeepnote]:
     """A Deepnote of its own for this test, on loopback: ``fake_deepnote.url``, ``.token``, ``.calls``.
 
     ``fake_deepnote.notebook("report").succeeds(after=3, outputs=["done"])``, ``.fails("NameError: x")``, ``.stalls()``
-    script its runs, ``.throttle(5)`` and ``.outage(30)`` the service. Its clock goes 60 times faster than real time;
-    ``@pytest.mark.deepnote(time_scale=1)`` sets that and every other option of ``FakeDeepnote``.
+    script its runs, ``.throttle(5)`` and ``.outage(30)`` the service. Its clock goes ten times faster than real time;
+    ``@pytest.mark.deepnote(time_scale=1)`` sets that and every other option of ``FakeDeepnote``. A client with
+    the usual ``PollPolicy`` looks after a second: give yours a shorter ``initial``, and try long waits in virtual time.
     """
     from deepnote_async.testing.kit import ThreadedDeepnote
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from service_kit import until
 
 FLAGS = [
     "--headless",
@@ -100,9 +101,7 @@ class Page:
         return answer["result"].get("value")
 
     async def until(self, expression: str, seconds: float = 60) -> None:
-        async with asyncio.timeout(seconds):
-            while not await self.value(f"Boolean({expression})"):
-                await asyncio.sleep(0.05)
+        await until(lambda: self.value(f"Boolean({expression})"), patience=seconds)
 
     async def click(self, selector: str) -> None:
         """A click with the mouse, at the middle of an element."""

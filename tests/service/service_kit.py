@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,16 @@ import attrs
 from fastapi import FastAPI
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app"
+
+
+async def until(asks: Callable[[], Awaitable[Any]], good: Callable[[Any], object] = bool, patience: float = 20) -> Any:
+    """Ask again and again until the answer is good; it is returned."""
+    async with asyncio.timeout(patience):
+        while True:
+            answer = await asks()
+            if good(answer):
+                return answer
+            await asyncio.sleep(0.05)
 
 
 @attrs.frozen

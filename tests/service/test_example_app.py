@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from reports_app import create_app
-from service_kit import ask, served
+from service_kit import ask, served, until
 
 from deepnote_async.testing import VirtualDeepnote
+
+BUSY = ("listeners", "watched_runs", "tasks", "connections")
 
 
 @asynccontextmanager
@@ -46,14 +48,13 @@ async def events(session, batch_id, after=0) -> list[tuple[str, dict]]:
     return [(field["event"], json.loads(field["data"])) for field in fields if "event" in field]
 
 
+async def health(session) -> dict:
+    return (await read(session, "/health"))[1]
+
+
 async def idle(session) -> dict:
     """The app's own figures, once nothing is left of what went before."""
-    async with asyncio.timeout(20):
-        while True:
-            _, health = await read(session, "/health")
-            if not (health["listeners"] or health["watched_runs"] or health["tasks"] or health["connections"]):
-                return health
-            await asyncio.sleep(0.05)
+    return await until(lambda: health(session), lambda now: not any(now[key] for key in BUSY))
 
 
 async def test_a_batch_from_its_start_to_its_end(fake_deepnote):
@@ -103,7 +104,7 @@ async def test_the_page_takes_nothing_from_elsewhere(fake_deepnote):
 
 
 async def test_listeners_that_hang_up_leave_nothing_behind(fake_deepnote):
-    fake_deepnote.notebook("report").succeeds(after=60)
+    fake_deepnote.notebook("report").succeeds(after=30)
     async with on_fake(fake_deepnote) as (app, session):
         before = await idle(session)
         batch_id = (await start(session))["id"]
@@ -114,9 +115,7 @@ async def test_listeners_that_hang_up_leave_nothing_behind(fake_deepnote):
             assert (await read(session, "/health"))[1]["listeners"] == 20
             for answer in answers:
                 answer.close()
-        async with asyncio.timeout(3):
-            while (await read(session, "/health"))[1]["listeners"]:
-                await asyncio.sleep(0.02)
+        await until(lambda: health(session), lambda now: not now["listeners"], patience=3)
         await events(session, batch_id)
         assert (await idle(session))["loop_tasks"] <= before["loop_tasks"] + 1
 
@@ -130,8 +129,7 @@ async def test_sigterm_ends_streams_and_waits_within_the_grace_period(fake_deepn
             waiting = asyncio.create_task(events(session, (await start(session))["id"]))
         else:
             waiting = asyncio.create_task(session.post("/reports/EU"))
-        while not fake_deepnote.service.runs:
-            await asyncio.sleep(0.02)
+        await until(lambda: health(session), lambda now: now["watched_runs"])
         began = loop.time()
         await app.terminate()
         assert loop.time() - began < 1.5

@@ -47,6 +47,7 @@ async def test_a_batch_by_a_click(tmp_path, width, dark):
         await page.until("document.querySelectorAll('.tile.ok').length >= 20")
         assert not await page.value(WIDER_THAN_THE_WINDOW)
         if width == 1280:
+            await page.send("Emulation.setScrollbarsHidden", hidden=True)
             await page.picture(tmp_path / "board.png")
         await page.until(OVER)
         assert not await page.value(WIDER_THAN_THE_WINDOW)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import time
 from contextlib import suppress
 
 import aiohttp
 import attrs
 import pytest
-from service_kit import served
+from service_kit import served, until
 
 from deepnote_async.testing import FakeProcess
 
@@ -84,13 +85,6 @@ async def begin(session: aiohttp.ClientSession, months: int, in_flight: int) -> 
         return (await answer.json())["id"]
 
 
-async def until(session: aiohttp.ClientSession, done) -> dict:
-    async with asyncio.timeout(60):
-        while not done(standing := await health(session)):
-            await asyncio.sleep(0.1)
-    return standing
-
-
 def no_leak(before: dict, after: dict) -> None:
     assert after["listeners"] == 0
     # The probe's own request is a task of uvicorn's; everything else was there before.
@@ -109,10 +103,12 @@ async def put_under_load(seconds: float, in_flight: int, months: int, grace: flo
             await quiet.run(min(seconds, 20))
             before = await health(session)
             batches = [await begin(session, months, in_flight) for _ in range(BATCHES)]
-            await until(session, lambda now: now["watched_runs"] >= in_flight * BATCHES * 0.95)
+            await until(
+                lambda: health(session), lambda now: now["watched_runs"] >= in_flight * BATCHES * 0.95, patience=60
+            )
             busy = Load(app.url, batches, streams=True)
             await busy.run(seconds)
-            after = await until(session, lambda now: now["listeners"] == 0)
+            after = await until(lambda: health(session), lambda now: now["listeners"] == 0)
             tell(before=before, after=after, quiet=quiet, busy=busy)
             assert busy.hung_up >= CLIENTS * (seconds >= 40)
             assert after["watched_runs"] >= in_flight * BATCHES * 0.8
@@ -132,11 +128,11 @@ async def test_a_minute_of_200_clients_with_1000_runs_in_flight(capsys):
     with capsys.disabled():
         told = {"p99 idle ms": quiet * 1e3, "p99 busy ms": busy * 1e3, "shutdown s": figures["shutdown"]}
         told |= {"asked": len(figures["busy"].waits), "hung up": figures["busy"].hung_up}
-        print(json.dumps(told | {"chunks": figures["busy"].chunks, "after": figures["after"]}))
+        sys.stdout.write(json.dumps(told | {"chunks": figures["busy"].chunks, "after": figures["after"]}) + "\n")
     # Below some milliseconds it is the measuring process on the same cores that is measured.
     assert busy <= 3 * max(quiet, 0.005)
 
 
 @pytest.mark.timeout(100)
 async def test_some_seconds_of_200_clients():
-    await put_under_load(2, 5, 5, 1.5, lambda **_: None)
+    await put_under_load(2, 3, 3, 1.5, lambda **_: None)

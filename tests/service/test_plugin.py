@@ -34,7 +34,7 @@ async def test_throttle_refuse_and_outage(fake_deepnote, deepnote_client):
     fake_deepnote.refuse(2, retry_after=0)
     assert (await deepnote_client.me()).access_level == "admin"
     assert [call.status for call in fake_deepnote.calls] == [429, 429, 200]
-    fake_deepnote.outage(30)  # half a second here
+    fake_deepnote.outage(5)  # half a second here
     assert (await deepnote_client.me()).access_level == "admin"
     assert {call.fault for call in fake_deepnote.calls} >= {"refuse"}
     once = deepnote_client.with_options(retry=RetryPolicy(attempts=1))

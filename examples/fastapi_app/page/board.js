@@ -9,9 +9,11 @@ let lastSaid = 0;
 
 const nameOf = ({ region, month }) => `${region} ${String(month).padStart(2, "0")}`;
 
-function say(text, now = false) {
+// Progress is for those who cannot see the bar; how it ended is for all.
+function say(text, { now = false, shown = false } = {}) {
   if (!now && Date.now() - lastSaid < QUIET) return;
   lastSaid = Date.now();
+  by("said").classList.toggle("unseen", !shown);
   by("said").textContent = text;
 }
 
@@ -31,7 +33,7 @@ function drawPlan(inputs) {
 
 function drawRun({ index, ok, status, seconds, error, run_id }) {
   const item = by("tiles").children[index];
-  const took = seconds === null ? "" : ` in ${seconds.toFixed(1)} s`;
+  const took = seconds === null ? "" : ` · ${seconds.toFixed(1)}\u00a0s`;
   item.className = `tile ${ok ? "ok" : "bad"}`;
   item.lastChild.textContent = ok ? `✓ done${took}` : `✕ ${status}${took}`;
   if (ok) return;
@@ -51,7 +53,7 @@ function drawStanding({ total, started, succeeded, failed, errors, over, stopped
   by("progress").value = ended;
   if (!over) return say(`${ended} of ${total} reports have ended.`);
   const end = stopped ? "The service was stopped; the runs go on." : "The batch is finished.";
-  say(`${end} ${succeeded} done, ${failed + errors} failed.`, true);
+  say(`${end} ${succeeded} done, ${failed + errors} failed.`, { now: true, shown: true });
   by("board").dataset.over = "true";
   stream.close();
 }
@@ -89,7 +91,7 @@ by("order").addEventListener("submit", async (event) => {
   try {
     const batch = await order(event.target);
     history.replaceState(null, "", `#${batch.id}`);
-    say(`The batch of ${batch.total} reports has begun.`, true);
+    say(`The batch of ${batch.total} reports has begun.`, { now: true });
     listen(batch.id);
   } catch (error) {
     by("problem").textContent = error.message;
