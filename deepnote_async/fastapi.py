@@ -87,9 +87,11 @@ def deepnote_lifespan(
             try:
                 with _heard(closing.begin):
                     async with within as state:
-                        yield {**(state or {}), NAME: entered}
-                        # Before the app's own end, which may wait for what only the closing ends.
-                        closing.begin()
+                        try:
+                            yield {**(state or {}), NAME: entered}
+                        finally:
+                            # Before the app's own end, which may wait for what only the closing ends.
+                            closing.begin()
             finally:
                 await closing.finish()
                 delattr(app.state, NAME)

@@ -142,6 +142,36 @@ async def test_each_tenant_has_a_view_of_its_own_for_all_requests(fake_deepnote,
     assert len(set(hints)) == 2
 
 
+async def test_views_of_tenants_are_bounded(fake_deepnote, deepnote_client, monkeypatch):
+    monkeypatch.setattr("deepnote_async.fastapi.VIEWS", 2)
+    view_for = deepnote_for(lambda: "")
+    first = await view_for(deepnote_client, "a")
+    assert await view_for(deepnote_client, "a") is first
+    for key in "bc":
+        await view_for(deepnote_client, key)
+    assert await view_for(deepnote_client, "a") is not first
+
+
+async def test_the_grace_period_begins_when_the_app_fails_too(fake_deepnote):
+    """The app's own lifespan waits for a run that only the closing ends."""
+    fake_deepnote.notebook("report").stalls()
+
+    @asynccontextmanager
+    async def own(app):
+        run_id = run_of(fake_deepnote, 1e6)
+        waiting = asyncio.create_task(app.state.deepnote.await_run(run_id))
+        try:
+            yield
+        finally:
+            await asyncio.wait([waiting])
+            assert isinstance(waiting.exception(), ClientClosedError)
+
+    app = app_with(deepnote_lifespan(own, client=fake_deepnote.client, grace=0.2))
+    with pytest.raises(KeyError, match="mine"):
+        async with app.router.lifespan_context(app):
+            raise KeyError("mine")
+
+
 def run_of(fake: VirtualDeepnote, after: float) -> str:
     return fake.service.add_run(fake.notebook("report"), length=after).id
 

@@ -48,8 +48,9 @@ pytestmark = pytest.mark.asyncio
 
 async def test_the_client_is_entered(fake_deepnote, deepnote_client):
     report = fake_deepnote.notebook("report").succeeds(after=3)
-    fake_deepnote.outage(5)
-    assert (await deepnote_client.run(report.id, timeout=30)).succeeded
+    started = await deepnote_client.runs.create(report.id)
+    fake_deepnote.outage(10)
+    assert (await deepnote_client.await_run(started, timeout=30)).succeeded
 
 async def test_in_an_app(fake_deepnote, deepnote_client):
     from fastapi import FastAPI

@@ -6,10 +6,12 @@ import asyncio
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from deepnote_async import DeepnoteClient, NotFoundError, RateLimitError, RetryPolicy, RunFailedError, RunTimeoutError
+from deepnote_async.testing import plugin
 
 
 async def test_a_run_succeeds_with_outputs(fake_deepnote, deepnote_client):
@@ -103,12 +105,12 @@ def test_the_marker_is_for_virtual_time_too(virtual_deepnote):
     assert virtual_deepnote.run(main).status == "error"
 
 
-def test_loading_the_plugin_loads_nothing_else():
+def test_loading_the_plugin_loads_nothing_else(tmp_path):
+    """Under the name it is installed by, at the top level; tests/service/test_outside_project.py installs it."""
+    (tmp_path / "pytest_deepnote_async.py").write_text(Path(plugin.__file__).read_text())
     program = (
-        "import sys, pytest; before = set(sys.modules); import pytest_deepnote_async; "
-        "print(sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+        f"import sys, pytest; sys.path.insert(0, {str(tmp_path)!r}); before = set(sys.modules); "
+        "import pytest_deepnote_async; print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
-    if "No module named 'pytest_deepnote_async'" in done.stderr:
-        pytest.fail("install the package (pip install -e .) so that pytest finds its plugin")
     assert done.stdout.strip() == "['pytest_deepnote_async']", done.stderr
