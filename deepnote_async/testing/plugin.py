@@ -1,8 +1,8 @@
 """The pytest plugin: fixtures for programs that use the client.
 
-It is installed a second time as the module ``pytest_deepnote_async``, which pytest finds by itself: there it can be
-loaded without the package, so that it costs nothing to tests that do not use it. Where plugins are not loaded by
-themselves, ``-p deepnote_async.testing.plugin`` does the same.
+It is installed as the module ``pytest_deepnote_async``, beside the package and not within, so that it can be loaded
+without it and costs nothing to tests that do not use it. pytest finds it by itself; where plugins are not loaded by
+themselves, ``-p pytest_deepnote_async`` does it.
 """
 
 from __future__ import annotations

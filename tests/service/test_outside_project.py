@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FILES = {
     "pytest.ini": "[pytest]\nfilterwarnings = error\naddopts = --strict-markers --strict-config\n",
+    # pytest-asyncio's first look for an old loop makes one (Python 3.11 to 3.13) and never closes it, with us or without.
+    "conftest.py": "import asyncio\n\nasyncio.set_event_loop(None)\n",
     "test_a_stranger.py": """
 import sys
 
@@ -119,4 +121,6 @@ def test_plain_functions_need_no_pytest_asyncio(project):
 
 def test_its_auto_mode_is_as_good(project):
     place, python = project
-    assert "6 passed" in run(python, "-W", "error", "-m", "pytest", "-q", *SCOPE, "-o", "asyncio_mode=auto", cwd=place)
+    # Without anyio's plugin: the two of them both claim an async test in that mode.
+    command = (python, "-W", "error", "-m", "pytest", "-q", *SCOPE, "-o", "asyncio_mode=auto", "--ignore=test_anyio.py")
+    assert "5 passed" in run(*command, cwd=place)
