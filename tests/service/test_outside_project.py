@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FILES = {
     "pytest.ini": "[pytest]\nfilterwarnings = error\naddopts = --strict-markers --strict-config\n",
-    # pytest-asyncio's first look for an old loop makes one (Python 3.11 to 3.13) and never closes it, with us or without.
+    # pytest-asyncio's first look for an old loop makes one (Python 3.11 to 3.13) and never closes it.
     "conftest.py": "import asyncio\n\nasyncio.set_event_loop(None)\n",
     "test_a_stranger.py": """
 import sys
