@@ -6,6 +6,9 @@ import asyncio
 
 from hypothesis import HealthCheck, settings
 
+# Where the package is installed pytest has found it already; here it is the one of this tree, whatever is installed.
+pytest_plugins = ["deepnote_async.testing.plugin"]
+
 # Without this, pytest-asyncio's first look for an old loop makes one (Python 3.11 to 3.13) and never closes it.
 asyncio.set_event_loop(None)
 

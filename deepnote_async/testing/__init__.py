@@ -7,6 +7,7 @@ in virtual time. Both are driven by one :class:`Service`, which does no I/O and 
 from __future__ import annotations
 
 from .faults import Fault, Outage
+from .kit import ThreadedDeepnote, VirtualDeepnote
 from .limiter import FixedWindow, Limit, SlidingLimit, Verdict
 from .memory import MemoryTransport, virtual_service
 from .model import Access, Service, ServiceOptions
@@ -38,7 +39,9 @@ __all__ = [
     "ServiceOptions",
     "SlidingLimit",
     "StorageCall",
+    "ThreadedDeepnote",
     "Verdict",
+    "VirtualDeepnote",
     "VirtualTimeLoop",
     "run_virtual",
     "virtual_service",

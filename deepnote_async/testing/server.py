@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from .model import Service
+from .scripting import Scripting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
     from .model import ServiceOptions
     from .record import Call
     from .replies import Reply
-    from .state import NotebookState
 
 __all__ = ["FakeDeepnote"]
 
 HOST = "127.0.0.1"
 
 
-class FakeDeepnote:
+class FakeDeepnote(Scripting):
     """The Deepnote API on loopback: ``async with FakeDeepnote() as fake`` gives ``fake.url`` and ``fake.token``.
 
     Takes the options of :class:`Service`, and ``notebooks`` (names) to begin with. With ``time_scale=60`` a minute of
@@ -62,23 +62,9 @@ class FakeDeepnote:
             self.service.add_notebook(name)
 
     @property
-    def token(self) -> str:
-        """The token that is let in."""
-        return self.service.token or ""
-
-    @property
-    def calls(self) -> list[Call]:
-        """Every request so far."""
-        return self.service.calls
-
-    @property
     def raw_paths(self) -> list[str]:
         """The paths asked so far, as received."""
         return [call.path for call in self.service.calls]
-
-    def notebook(self, name: str) -> NotebookState:
-        """The notebook of that name, made if there is none: the handle to script its runs."""
-        return self.service.notebook(name)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

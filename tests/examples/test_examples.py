@@ -28,6 +28,8 @@ async def run_example(name: str, *arguments: str, **environment: str) -> tuple[i
 
 def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"quickstart.py", "fan_out.py"}
+    # That of fastapi_app has tests/service.
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir() and path.name != "__pycache__"} == {"fastapi_app"}
 
 
 async def test_quickstart_shows_the_outputs_of_a_run():

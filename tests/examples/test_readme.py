@@ -45,7 +45,14 @@ async def run_block(section: str, notebook_id: str = "") -> dict[str, Any]:
 
 
 def test_every_block_of_python_is_known_here():
-    assert SECTIONS == ["Quick start", "Waiting", "Fan-out", "FastAPI", "Testing your own program"]
+    assert SECTIONS == [
+        "Quick start",
+        "Waiting",
+        "Fan-out",
+        "FastAPI",
+        "Testing your own program",
+        "Testing with pytest",
+    ]
     assert README.count("```python") == len(BLOCKS)
 
 
@@ -118,6 +125,17 @@ async def test_fastapi_answers_with_the_run(fake):
 async def test_testing_your_own_program(capsys):
     await run_block("Testing your own program")
     assert re.fullmatch(r"\d+ requests\n", capsys.readouterr().out)
+
+
+def test_testing_with_pytest(tmp_path):
+    (tmp_path / "test_report.py").write_text(SOURCES["Testing with pytest"])
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_option_of_the_client_is_in_the_table_with_its_default():
