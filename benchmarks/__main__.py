@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches, chart, day, foreground, instructions, mixed, overhead, scale
+from . import batches, chart, day, foreground, instructions, ledger, mixed, overhead, scale
 from .report import Report
 
 SEEDS: Final = 5
@@ -64,6 +64,10 @@ def _instructions(_: argparse.Namespace) -> Iterator[Report]:
     yield instructions.run()
 
 
+def _ledger(_: argparse.Namespace) -> Iterator[Report]:
+    yield ledger.run()
+
+
 BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
     "fanout": _batches,
     "untold": _batches,
@@ -74,6 +78,7 @@ BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] =
     "day": _day,
     "overhead": _overhead,
     "instructions": _instructions,
+    "ledger": _ledger,
 }
 
 

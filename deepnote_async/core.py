@@ -39,6 +39,10 @@ class Started:
         if len(self._when) > STARTS_REMEMBERED:
             del self._when[next(iter(self._when))]
 
+    def forget(self, run_id: str) -> None:
+        """Let a run be taken for that of a start of unknown outcome."""
+        self._when.pop(run_id, None)
+
     def when(self, run_id: str) -> float | None:
         """When the run was started, on the loop's clock, if it was by this client."""
         return self._when.get(run_id)

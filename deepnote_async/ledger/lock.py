@@ -36,15 +36,17 @@ class FileLock:
     """
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             _lock(self._descriptor)
         except BaseException as error:
-            os.close(self._descriptor)
+            self.release()
             if isinstance(error, _HELD):
                 raise HeldError(path) from None
             raise
 
     def release(self) -> None:
         """Let it go; the process's end does the same."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

@@ -59,13 +59,20 @@ class Writer:
     @property
     def busy(self) -> bool:
         """Whether the thread has something to do."""
-        return not self._opened.done() or self._on_disk < self._put or (self._closing and not self._closed.done())
+        unwritten = self._on_disk < self._put and self.broken is None
+        return not self._closed.done() and (not self._opened.done() or unwritten or self._closing)
+
+    @property
+    def on_disk(self) -> int:
+        """The last of what was put that is known to be on disk."""
+        return self._on_disk
 
     def put(self, row: Row) -> int:
         """Have a row written as it is now; the number is for :meth:`written`."""
         values = row.values()
         with self._bell:
-            self._pending[row.id] = values
+            if self.broken is None:
+                self._pending[row.id] = values
             self._put += 1
             self._bell.notify()
             return self._put

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Book:
         self._next_id = 1
         self._last = 0
         self._failed = False
+        self._claimed: deque[tuple[int, str]] = deque()  # runs whose ids may not be on disk yet
 
     # Opening and closing.
 
@@ -79,6 +81,18 @@ class Book:
         finally:
             if self._writer is not None:
                 await self._writer.close()
+                self._disown(self._writer.on_disk)
+
+    def _disown(self, on_disk: int) -> None:
+        """Let runs whose ids did not reach the disk be found again by the next batch on this ledger.
+
+        For the ledger their starts are of unknown outcome. Were they still known as this client's, no run would be
+        found for them, and they would be made again.
+        """
+        while self._claimed:
+            ticket, run_id = self._claimed.popleft()
+            if ticket > on_disk:
+                self._core.started.forget(run_id)
 
     def failure(self) -> ConfigurationError | None:
         """Why not all was written, told once."""
@@ -155,7 +169,11 @@ class Book:
     def started(self, row: Row, told: Run | RunStarted) -> None:
         """The start became a run."""
         row.has_started(told)
-        self._put(row)
+        ticket = self._put(row)
+        if self._writer is not None:
+            while self._claimed and self._claimed[0][0] <= self._writer.on_disk:
+                self._claimed.popleft()
+        self._claimed.append((ticket, told.run_id))
 
     def ended(self, row: Row, run: Run) -> None:
         """The run has ended."""

@@ -17,6 +17,7 @@ from deepnote_async import (
     RunRequest,
     RunTimeoutError,
 )
+from deepnote_async.ledger.store import Store
 
 
 @pytest.fixture
@@ -296,6 +297,52 @@ async def test_closing_the_client_leaves_the_ledger_whole(path):
             await until(lambda: batch.stats.started == 5)
             await here.client.aclose()
         assert (await Ledger.open(path).summary()).started == 5
+
+
+class Full:
+    """A disk with room for so many writes only."""
+
+    def __init__(self, monkeypatch, room):
+        self.room = room
+        put = Store.put
+
+        def limited(store, rows):
+            self.room -= 1
+            pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+            store._connection.execute(f"PRAGMA max_page_count = {pages if self.room < 0 else 10**9}")
+            # More than any page in use has room for.
+            put(store, rows if self.room >= 0 else [(*each[:-1], "x" * 10_000) for each in rows])
+
+        monkeypatch.setattr(Store, "put", limited)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 5, 8, 13, 21])
+def test_with_the_disk_full_at_any_write_no_start_leaves_without_its_intent(path, monkeypatch, room):
+    batch_on_a_full_disk(path, Full(monkeypatch, room))
+
+
+async def gather(here, path, results):
+    async with here.client.run_many(requests_of(here, range(20)), ledger=path, on_unknown="reconcile") as batch:
+        async for result in batch:
+            results.append(result)
+
+
+@virtual
+async def batch_on_a_full_disk(path, disk):
+    async with world() as here:
+        results = []
+        with pytest.raises(ConfigurationError, match="disk is full"):
+            await gather(here, path, results)
+        intended = [entry for entry in await entries(path) if entry.state != "planned"]
+        assert here.starts <= len(intended)
+        # What was started is awaited and told all the same.
+        assert sum(result.ok for result in results) == here.starts
+        assert all(result.ok or isinstance(result.error, NotStartedError) for result in results)
+        disk.room = 10**9
+        results, _ = await run(here, requests_of(here, range(20)), path, on_unknown="reconcile")
+        assert all(result.ok for result in results)
+        assert {result.run_id for result in results} == here.service.runs.keys()
+        assert len(here.service.runs) == 20
 
 
 @virtual
