@@ -152,8 +152,9 @@ class RunBatch:
         self._leave()
         if self._book is not None:
             await self._leave_book(self._book)
-            if kind is None:
-                self._raise_broken()
+            failure = self._book.failure()
+            if failure is not None and kind is None:
+                raise failure
 
     async def _leave_book(self, book: Book) -> None:
         """Close the ledger, or have it closed when the starts on the wire, whose outcome belongs in it, have ended."""
