@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches, chart, day, foreground, instructions, mixed, overhead, scale, soak
+from . import batches, chart, day, foreground, instructions, ledger, mixed, overhead, scale, soak
 from .report import Report
 
 SEEDS: Final = 5
@@ -69,6 +69,10 @@ def _soak(options: argparse.Namespace) -> Iterator[Report]:
     yield soak.run(options.minutes)
 
 
+def _ledger(_: argparse.Namespace) -> Iterator[Report]:
+    yield ledger.run()
+
+
 BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] = {
     "fanout": _batches,
     "untold": _batches,
@@ -80,6 +84,7 @@ BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] =
     "overhead": _overhead,
     "instructions": _instructions,
     "soak": _soak,
+    "ledger": _ledger,
 }
 
 

@@ -115,7 +115,9 @@ def _converter() -> cattrs.Converter:
         "snapshot_blocks": "snapshotBlocks",
     }
     for cls in (_Run, _Receipt):
-        fields = {field.name: override(rename=names[field.name]) for field in attrs.fields(cls) if field.name in names}
+        fields: dict[str, Any] = {
+            field.name: override(rename=names[field.name]) for field in attrs.fields(cls) if field.name in names
+        }
         hook = make_dict_structure_fn(cls, converter, _cattrs_detailed_validation=False, **fields)
         converter.register_structure_hook(cls, hook)
     return converter

@@ -61,7 +61,7 @@ class Generator:
 
 
 def _openapi_generator(folder: Path) -> Sequence[str | Path]:
-    names = ["--package-name", "made_with_pydantic", "--output", folder]
+    names: list[str | Path] = ["--package-name", "made_with_pydantic", "--output", folder]
     return ["--input-spec", DEFINITION, "--generator-name", "python", "--library", "asyncio", *names]
 
 

@@ -26,6 +26,7 @@ from .errors import (
     TransportError,
     UnprocessableEntityError,
 )
+from .ledger import Ledger, LedgerEntry, LedgerSummary
 from .models import (
     AccessLevel,
     ClientStats,
@@ -65,6 +66,9 @@ __all__ = [
     "HttpRequest",
     "HttpResponse",
     "InvalidRequestError",
+    "Ledger",
+    "LedgerEntry",
+    "LedgerSummary",
     "Me",
     "NotFoundError",
     "NotStartedError",

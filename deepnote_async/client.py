@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from .core import GRACE, Core
 from .credentials import Secret, TokenProvider, TokenSource, masked
 from .errors import ConfigurationError, DeepnoteError, InvalidRequestError
 from .gate import Gate
+from .ledger import Ledger
 from .models import ClientStats, Me, Run, RunStarted
 from .ratelimit import RateLimiter, TokenBucket
 from .resources.notebooks import Notebooks
@@ -29,6 +31,7 @@ from .settings import PollPolicy, RetryPolicy, Timeouts, parse_base_url
 from .snapshots import Snapshot, checked_delivery
 from .transport import Transport
 from .waiting.awaiting import Completed, WaitOptions, await_many, await_one, checked_timeout
+from .waiting.book import checked_rerun
 from .waiting.entries import Requests
 from .waiting.fanout import BatchOptions, RunBatch
 from .waiting.wait import OnUpdate
@@ -392,6 +395,8 @@ class DeepnoteClient:
         on_update: OnUpdate | None = None,
         max_failures: int | None = None,
         on_unknown: Literal["report", "reconcile"] = "report",
+        ledger: str | os.PathLike[str] | Ledger | None = None,
+        rerun: Collection[str] = (),
     ) -> RunBatch:
         """Start a run for each request and await them all: ``async with client.run_many(requests) as batch``.
 
@@ -405,6 +410,12 @@ class DeepnoteClient:
         runs are read until exactly one is found that nobody here started, which is taken for the request's, or until
         listings a minute after the break show none, and the request is started again; more than one are reported.
         That is safe only while nobody else starts that notebook: another's run would be taken for ours.
+
+        With a ``ledger``, a file, the batch survives its process: run again with it after any death, requests whose
+        runs have ended are given from it, those that were started are awaited, those on the wire then are of unknown
+        outcome, and the rest are started. ``rerun=("error", "internal_error")`` starts runs that had ended so anew.
+        Entering the batch raises :class:`ConfigurationError` for a ledger that cannot be used; one that can no longer
+        be written ends the starting, and that error is raised when the results have been given.
         """
         _check_whole("max_in_flight", max_in_flight, InvalidRequestError)
         if max_failures is not None:
@@ -419,6 +430,8 @@ class DeepnoteClient:
             max_failures=max_failures,
             reconcile=on_unknown == "reconcile",
             give_up_after=self._poll.give_up_after,
+            ledger=ledger if ledger is None or isinstance(ledger, Ledger) else Ledger(ledger),
+            rerun=checked_rerun(rerun, kept=ledger is not None),
         )
         return RunBatch(self._session, self.runs, self._watcher, requests, options)
 

@@ -40,6 +40,10 @@ class Started:
         if len(self._when) > STARTS_REMEMBERED:
             self._when.popitem(last=False)
 
+    def forget(self, run_id: str) -> None:
+        """Let a run be taken for that of a start of unknown outcome."""
+        self._when.pop(run_id, None)
+
     def when(self, run_id: str) -> float | None:
         """When the run was started, on the loop's clock, if it was by this client."""
         return self._when.get(run_id)

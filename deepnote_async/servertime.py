@@ -50,6 +50,11 @@ class ServerClock:
         if self._low > self._high:
             self._low, self._high = low, high
 
+    @property
+    def known(self) -> bool:
+        """Whether an answer has told the time."""
+        return self._low > -math.inf
+
     def at(self, now: float, wall: float | None = None) -> float:
         """The service's time in seconds since the epoch; before any answer, our own wall clock."""
         if self._low == -math.inf:

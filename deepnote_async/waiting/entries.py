@@ -14,6 +14,7 @@ from ..run_request import RunRequest
 from .results import RunResult
 
 if TYPE_CHECKING:
+    from ..ledger.records import Row
     from ..transport import HttpRequest
 
 __all__ = ["Entry", "Requests", "reader_of"]
@@ -34,6 +35,12 @@ class Entry:
     run_id: str | None = None
     status: RunStatus | None = None
     ended: bool = False
+    row: Row | None = None  # in the ledger, if one is kept
+
+    @property
+    def leftover(self) -> bool:
+        """Whether only the ledger names it."""
+        return self.index < 0
 
     @property
     def notebook_id(self) -> str:
@@ -47,9 +54,8 @@ class Entry:
 
     def result(self, run: Run | None = None, error: DeepnoteError | None = None) -> RunResult:
         """What became of it."""
-        return RunResult(
-            index=self.index, key=self.request.key, request=self.request, run_id=self.run_id, run=run, error=error
-        )
+        key = self.request.key if self.row is None else self.row.key
+        return RunResult(index=self.index, key=key, request=self.request, run_id=self.run_id, run=run, error=error)
 
 
 def reader_of(requests: Requests) -> AsyncIterator[RunRequest | str]:

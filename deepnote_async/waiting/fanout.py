@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from ..errors import ClientClosedError, DeepnoteError, InvalidRequestError, NotStartedError, RunTimeoutError
+from ..ledger.ledger import Ledger
 from ..models import Run, RunStarted, RunStatus
 from ..run_request import RunRequest
+from .book import Book
 from .entries import Entry, Requests, reader_of
 from .reconcile import Reconciler
 from .results import BatchStats, RunResult
@@ -49,6 +51,8 @@ class BatchOptions:
     max_failures: int | None = None
     reconcile: bool = False
     give_up_after: float = 3600.0
+    ledger: Ledger | None = None
+    rerun: frozenset[str] = frozenset()
 
 
 class _BatchWait(Wait):
@@ -80,6 +84,8 @@ class RunBatch:
         self._watcher = watcher
         self._options = options
         reconciler = Reconciler(session, give_up_after=options.give_up_after) if options.reconcile else None
+        ledger = options.ledger
+        self._book = None if ledger is None else Book(ledger, session.core, options.rerun)
         self._starts = Starts(
             self,
             session,
@@ -87,12 +93,14 @@ class RunBatch:
             reader_of(requests),
             reconciler=reconciler,
             give_up_after=options.give_up_after,
+            book=self._book,
         )
         self._wait = _BatchWait(self, options.snapshot, options.on_update)
         self._open: dict[int, Entry] = {}
         self._by_run: dict[str, list[Entry]] = {}
-        self._results: deque[RunResult] = deque()
+        self._results: deque[tuple[RunResult, int]] = deque()  # each with the ledger's ticket for it
         self._unfinished: list[RunResult] = []
+        self._leftover: list[RunResult] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._deadline: float | None = None
         self._entered = False
@@ -109,14 +117,23 @@ class RunBatch:
 
     @property
     def leftover(self) -> list[RunResult]:
-        """Entries of the ledger that the requests no longer name; empty without a ledger."""
-        return []
+        """Entries of the ledger that the requests, once read to their end, no longer name.
+
+        Those with a run that goes on are awaited and listed when it has ended. Their ``index`` is negative, and their
+        ``request`` has its inputs only where the ledger keeps them. Empty without a ledger.
+        """
+        return list(self._leftover)
 
     async def __aenter__(self) -> Self:
         self._core.check()
         if self._entered:
             raise InvalidRequestError("a batch is entered once: make another with run_many")
         self._entered = True
+        if self._book is not None:
+            await self._book.open()
+            if self._core.closed:
+                await self._book.close(())
+                self._core.check()
         self._core.at_close(self._client_closed)
         timeout = self._options.timeout
         if timeout is not None:
@@ -133,6 +150,26 @@ class RunBatch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._leave()
+        if self._book is not None:
+            await self._leave_book(self._book)
+            failure = self._book.failure()
+            if failure is not None and kind is None:
+                raise failure
+
+    async def _leave_book(self, book: Book) -> None:
+        """Close the ledger, or have it closed when the starts on the wire, whose outcome belongs in it, have ended."""
+        tasks = set(self._starts.tasks)
+        if all(task.cancelling() for task in tasks):
+            await book.close(tasks)
+        else:
+            self._core.leave_running(self._core.spawn(book.close(tasks), "deepnote ledger"))
+
+    def _raise_broken(self) -> None:
+        broken, self._starts.broken = self._starts.broken, None
+        if broken is None and self._book is not None:
+            broken = self._book.failure()
+        if broken is not None:
+            raise broken
 
     def __aiter__(self) -> AsyncIterator[RunResult]:
         return self
@@ -143,12 +180,16 @@ class RunBatch:
         while not self._results:
             if self._is_over():
                 await self._watcher.pass_on(self._wait, self._deadline)
-                if self._starts.broken is not None:
-                    broken, self._starts.broken = self._starts.broken, None
-                    raise broken
+                self._raise_broken()
                 raise StopAsyncIteration
             await self._wait.changed()
-        result = self._results.popleft()
+        result, ticket = taken = self._results.popleft()
+        if self._book is not None:
+            try:
+                await self._book.on_disk(ticket)
+            except BaseException:
+                self._results.appendleft(taken)
+                raise
         self._starts.make_room()
         return result
 
@@ -168,14 +209,17 @@ class RunBatch:
     def read(self, request: RunRequest | str) -> Entry:
         """Take in a request."""
         checked = request if isinstance(request, RunRequest) else RunRequest(request)
-        entry = self._open[self.stats.read] = Entry(self.stats.read, checked)
+        row = None if self._book is None else self._book.row_of(checked)
+        entry = self._open[self.stats.read] = Entry(self.stats.read, checked, row=row)
         self.stats.read += 1
         return entry
 
     def has_started(self, entry: Entry, started: RunStarted | Run) -> None:
         """Take in that a request has its run, which is awaited from now on."""
+        if self._book is not None and entry.row is not None:
+            self._book.started(entry.row, started)
         entry.run_id, entry.status = started.run_id, started.status
-        self.stats.started += 1
+        self.stats.started += not entry.leftover
         if entry.ended:
             logger.warning(
                 "run %s of notebook %s was started as its batch was left; it goes on",
@@ -189,6 +233,27 @@ class RunBatch:
         self._by_run.setdefault(started.run_id, []).append(entry)
         self._watcher.watch(started, self._wait)
 
+    def resumed(self, entry: Entry, told: RunStarted | Run) -> None:
+        """Take in the run a request had in an earlier process; one that has ended is read for its snapshot only."""
+        entry.run_id, entry.status = told.run_id, told.status
+        self.stats.started += not entry.leftover
+        self._starts.waiting -= 1
+        if isinstance(told, Run) and (self._options.snapshot is None or entry.leftover):
+            self.end(entry, run=told)
+            return
+        self._by_run.setdefault(told.run_id, []).append(entry)
+        self._watcher.watch(told, self._wait)
+
+    def take_leftover(self) -> None:
+        """The requests are read to their end: take up what only the ledger names."""
+        if self._book is None:
+            return
+        for number, row in enumerate(self._book.unnamed(), 1):
+            entry = self._open[-number] = Entry(-number, self._book.request_of(row), row=row)
+            self._starts.waiting += 1
+            if not self._starts.adopt(entry, row):
+                self.end(entry, error=NotStartedError("the requests no longer name it"))
+
     def wake(self) -> None:
         """Let the reader look again."""
         self._wait.wake()
@@ -199,6 +264,8 @@ class RunBatch:
         """Hear from the watcher how a run ended."""
         for entry in self._by_run.pop(run_id, ()):
             if isinstance(outcome, Run):
+                if self._book is not None and entry.row is not None:
+                    self._book.ended(entry.row, outcome)
                 self.end(entry, run=outcome)
                 continue
             if isinstance(outcome, ClientClosedError):
@@ -216,9 +283,12 @@ class RunBatch:
         self._starts.waiting -= entry.run_id is None
         del self._open[entry.index]
         result = entry.result(run, error)
-        self.stats.count(result)
-        self._results.append(result)
         self._wait.wake()
+        if entry.leftover:
+            self._leftover.append(result)
+            return
+        self.stats.count(result)
+        self._results.append((result, 0 if self._book is None else self._book.ticket))
         limit = self._options.max_failures
         if limit is not None and not self._starts.stopped and self.stats.failed + self.stats.errors >= limit:
             self.stop(None, "max_failures was reached")
@@ -242,7 +312,7 @@ class RunBatch:
                 continue
             watched = self._wait.open.get(entry.run_id)
             if watched is not None and watched.end is not None:
-                self.end(entry, run=watched.end)  # only its snapshot was still to come
+                self.run_ended(entry.run_id, watched.end)  # only its snapshot was still to come
                 continue
             message = f"run {entry.run_id} had not ended when the batch's timeout passed; it goes on"
             self._unfinished.append(entry.result())
@@ -270,7 +340,7 @@ class RunBatch:
         for timer in self._timers:
             timer.cancel()
         self._core.no_longer_at_close(self._client_closed)
-        self._starts.stop()
+        self._starts.leave()
         for entry in list(self._open.values()):
             entry.ended = True
             if entry.run_id is not None:

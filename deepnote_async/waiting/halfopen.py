@@ -59,6 +59,11 @@ class HalfOpen:
                 return False
         return True
 
+    async def set_clock(self, notebook_id: str) -> None:
+        """Learn the service's time, if nothing has told it yet, before the first start writes it down."""
+        if not self._session.core.clock.known:
+            await self._read(notebook_id)
+
     async def _read(self, notebook_id: str) -> bool:
         session = self._session
         await session.gate.enter(Lane.LOOK)

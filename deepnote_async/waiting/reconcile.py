@@ -36,11 +36,12 @@ class Reconciler:
         self._give_up_after = give_up_after
         self._settle = settle
 
-    async def resolve(self, error: OutcomeUnknownError) -> Run | OutcomeUnknownError | None:
+    async def resolve(self, error: OutcomeUnknownError, *, alone: bool = True) -> Run | OutcomeUnknownError | None:
         """The run that a broken start became, None if it certainly became none, or the error if it cannot be told.
 
         It looks until exactly one run has begun since that this client neither started nor claimed, or until a
-        complete listing at least ``settle`` seconds after the break shows none.
+        complete listing at least ``settle`` seconds after the break shows none. Unless it is ``alone``, another start
+        of unknown outcome may have become any run that is found, so none can be told from it.
         """
         core = self._session.core
         if error.notebook_id is None or error.window is None:
@@ -52,7 +53,7 @@ class Reconciler:
             asked = core.now()
             with contextlib.suppress(DeepnoteError):
                 found = await self._begun_since(error.notebook_id, error.window[0])
-                if len(found) == 1:
+                if alone and len(found) == 1:
                     core.started.add(found[0].run_id, broke)
                     return found[0]
                 if found:

@@ -16,7 +16,7 @@ class RunResult:
     """What became of one request: a ``run`` that ended, or an ``error``.
 
     ``index`` is the request's place in the iterable, from 0. ``run_id`` is None if nothing was started. A run that
-    failed is no error; ``ok`` tells.
+    failed is no error; ``ok`` tells. ``key`` is the request's own or, with a ledger, the one derived for it.
     """
 
     index: int

@@ -259,9 +259,9 @@ def test_no_answer_takes_long_or_much(body, times, monkeypatch):
     # orjson sets aside twelve times the body at first, of which it uses what it needs.
     monkeypatch.setattr(wire, "_loads", json.loads)
     for name in ("runs.get", "notebooks.list_runs", "runs.create", "request"):
-        began = time.perf_counter()
+        began = time.process_time()  # other processes do not count
         told(Says(body), CALLS[name][0])
-        assert time.perf_counter() - began < 1.0
+        assert time.process_time() - began < 1.0
     tracemalloc.start()
     try:
         told(Says(body), CALLS["notebooks.list_runs"][0])

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, assert_type
 
 from deepnote_async import (
     AsyncPaginator,
     DeepnoteClient,
     DeepnoteError,
+    Ledger,
+    LedgerEntry,
+    LedgerSummary,
     Me,
     Notebook,
     Project,
@@ -22,6 +26,15 @@ from deepnote_async import (
     RunStarted,
     grid,
 )
+
+
+async def a_ledger(client: DeepnoteClient, path: Path) -> None:
+    assert_type(client.run_many(["id"], ledger="n.sqlite", rerun=("error", "internal_error")), RunBatch)
+    assert_type(client.run_many(["id"], ledger=path, rerun={"error"}), RunBatch)
+    assert_type(client.run_many(["id"], ledger=Ledger(path, inputs=True)), RunBatch)
+    assert_type(await Ledger.open(path).summary(), LedgerSummary)
+    async for entry in Ledger.open("n.sqlite"):
+        assert_type(entry, LedgerEntry)
 
 
 async def one_run(client: DeepnoteClient, started: RunStarted, run: Run, run_id: uuid.UUID) -> None:
