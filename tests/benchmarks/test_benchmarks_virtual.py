@@ -129,6 +129,7 @@ def test_the_command(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_day():
     report = day.run()
     assert [figure for figure in report.figures if not figure.reached] == []

@@ -83,6 +83,7 @@ async def test_a_batch_killed_thrice_starts_nothing_twice(tmp_path, change):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("change", [False, True], ids=["same", "changed"])
 async def test_a_batch_killed_at_a_hundred_moments_starts_nothing_twice(tmp_path, change):

@@ -130,6 +130,7 @@ async def put_under_load(seconds: float, in_flight: int, months: int, grace: flo
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_minute_of_200_clients_with_1000_runs_in_flight(capsys):
     figures = {}
