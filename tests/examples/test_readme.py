@@ -49,6 +49,7 @@ def test_every_block_of_python_is_known_here():
         "Quick start",
         "Waiting",
         "Fan-out",
+        "A batch that survives its process",
         "FastAPI",
         "Testing your own program",
         "Testing with pytest",
@@ -160,3 +161,12 @@ def test_every_field_of_a_policy_is_named_with_its_default(policy):
 def test_every_error_is_in_the_table():
     table = README.partition("## Errors")[2]
     assert [name for name in deepnote_async.errors.__all__ if f"`{name}`" not in table] == []
+
+
+async def test_a_batch_with_a_ledger_takes_up_where_it_was(fake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebook = fake.notebook("Report").succeeds(after=1)
+    for _ in range(2):
+        names = await run_block("A batch that survives its process", notebook.id)
+        assert [result.ok for result in names["results"]] == [True, True]
+    assert len(fake.service.runs) == 2
