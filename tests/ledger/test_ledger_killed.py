@@ -77,6 +77,7 @@ def note(told, seen):
             assert seen.setdefault(row["key"], row["run"]) == row["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [False, True], ids=["same", "changed"])
 async def test_a_batch_killed_thrice_starts_nothing_twice(tmp_path, change):
     await trial(tmp_path / "batch.sqlite", 7 + change, 3, change=change)

@@ -146,5 +146,6 @@ async def test_a_minute_of_200_clients_with_1000_runs_in_flight(capsys):
 
 
 @pytest.mark.timeout(100)
+@pytest.mark.slow
 async def test_some_seconds_of_200_clients():
     await put_under_load(1, 3, 3, 1.5, lambda **_: None)
