@@ -84,7 +84,7 @@ class Gate:
 
     def __init__(self, slots: Slots, limiter: RateLimiter) -> None:
         self._slots = slots
-        self.limiter = limiter
+        self.limiter: RateLimiter = limiter
         # Our own bucket can tell at once whether a token is there; another limiter is always asked by the pump.
         self._take: Callable[[float], float] | None = getattr(limiter, "take", None)
         self._lanes: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
