@@ -31,6 +31,8 @@ from deepnote_async import (
 from deepnote_async.testing import run_virtual
 from deepnote_async.transport import HttpResponse
 
+pytestmark = pytest.mark.slow
+
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     LEAVES | st.sampled_from(["success", "running", "2026-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"]),

@@ -12,6 +12,8 @@ from loopback_servers import TOKEN, RawServer, client_of, says
 
 from deepnote_async import ConfigurationError, InvalidRequestError, RunRequest, TransportError
 
+pytestmark = pytest.mark.slow
+
 # Everything, with what could end a header, a segment, a query or a text more often than by chance.
 ODD = st.sampled_from(
     ["\r\nX-Evil: 1", "\r\n\r\n", "/..", "..", ".", "?a=b", "#", "&x=", "%2e", "%", "\x00", '"', "\\"]

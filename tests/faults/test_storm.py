@@ -27,6 +27,8 @@ from deepnote_async import (
 )
 from deepnote_async.testing import FakeDeepnote, Fault
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = 60
 MINUTES_A_SECOND = 60.0
 STARTED = re.compile(r"run (\S+) of notebook \S+ (was started|goes on)")

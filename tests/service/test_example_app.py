@@ -14,6 +14,8 @@ from service_kit import ask, served, until
 
 from deepnote_async.testing import VirtualDeepnote
 
+pytestmark = pytest.mark.slow
+
 BUSY = ("listeners", "watched_runs", "tasks", "connections")
 
 
