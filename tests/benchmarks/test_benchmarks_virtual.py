@@ -36,12 +36,14 @@ def reached(figure) -> bool:
     return attrs.evolve(figure, bound=loosened).reached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_reaches_its_figures(name):
     _, figures = batches.run_ours(CASES[name], SEEDS)
     assert [figure for figure in figures if not reached(figure)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"order": "oldest"}, {"order": "random"}, {"foreign": 2000}])
 def test_every_order_is_told_to_the_end(options):
     (case,) = batches.cases("fanout", **options)
@@ -51,6 +53,7 @@ def test_every_order_is_told_to_the_end(options):
     assert measured.requests < 4
 
 
+@pytest.mark.slow
 def test_known_lengths_halve_the_cost_of_looking():
     figures = mixed.figures(mixed.ALIKE, mixed.compare(mixed.ALIKE, [1]))
     assert len(figures) == 2
@@ -110,6 +113,7 @@ def test_of_windows_the_whole_ones_count():
     assert (found.finished, found.mean, found.product) == (0, None, None)
 
 
+@pytest.mark.slow
 def test_the_command(monkeypatch, capsys, tmp_path):
     run = ["benchmarks", "fanout", "--virtual", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", [*run, "--ours"])

@@ -68,6 +68,7 @@ def test_the_two_commands_stand_as_they_are_to_be_typed():
     assert f"\n{venv} '.[cli,dev]' && .venv/bin/pytest\n" in README
 
 
+@pytest.mark.slow
 async def test_quick_start_runs_as_a_program(fake, tmp_path):
     notebook = fake.notebook("Report").succeeds(after=5)
     program = tmp_path / "quickstart.py"
@@ -83,11 +84,13 @@ async def run_program(program: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 async def test_waiting_shows_outputs(fake, capsys):
     await run_block("Waiting", fake.notebook("Report").succeeds(after=5, outputs=["the answer"]).id)
     assert "the answer" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 async def test_waiting_tells_of_a_failure(fake, capsys):
     await run_block("Waiting", fake.notebook("Report").fails("KeyError: 'region'", after=5).id)
     assert capsys.readouterr().out == "failed: KeyError: 'region'\n"
@@ -102,6 +105,7 @@ async def test_fan_out_accounts_for_every_request(fake, capsys):
     assert sum(line.endswith(" error") for line in lines) == 3
 
 
+@pytest.mark.slow
 async def test_fastapi_answers_with_the_run(fake):
     fastapi = pytest.importorskip("fastapi")
     app = (await run_block("FastAPI", fake.notebook("Report").succeeds(after=5).id))["app"]
@@ -123,11 +127,13 @@ async def test_fastapi_answers_with_the_run(fake):
     assert b'"seconds":5' in sent[1]["body"]
 
 
+@pytest.mark.slow
 async def test_testing_your_own_program(capsys):
     await run_block("Testing your own program")
     assert re.fullmatch(r"\d+ requests\n", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_testing_with_pytest(tmp_path):
     (tmp_path / "test_report.py").write_text(SOURCES["Testing with pytest"])
     (tmp_path / "pytest.ini").write_text(
@@ -163,6 +169,7 @@ def test_every_error_is_in_the_table():
     assert [name for name in deepnote_async.errors.__all__ if f"`{name}`" not in table] == []
 
 
+@pytest.mark.slow
 async def test_a_batch_with_a_ledger_takes_up_where_it_was(fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     notebook = fake.notebook("Report").succeeds(after=1)

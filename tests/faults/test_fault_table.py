@@ -186,6 +186,7 @@ async def struck(name: str, operation: str, times: int | None = None):
     return error, took, reached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("name", TABLE)
 async def test_cell(name, operation):

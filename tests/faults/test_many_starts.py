@@ -13,7 +13,7 @@ from deepnote_async.testing import FakeDeepnote, Fault
 
 STARTS = 300
 SENT = {"drop_before", "drop_after", "error_after"}  # what strikes a start after it has left the client
-SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 40))]
 
 
 def faults(before: str) -> list[Fault]:
@@ -85,6 +85,7 @@ async def test_three_hundred_starts_through_faults(seed, before):
         assert found["struck"] > 5
 
 
+@pytest.mark.slow
 async def test_three_hundred_starts_through_faults_on_real_connections():
     quick = {"poll": PollPolicy(initial=0.02, maximum=0.2), "retry": RetryPolicy(initial=0.005, maximum=0.02)}
     async with FakeDeepnote(notebooks=["n"], startup=0.0, seed=7, faults=faults("drop_before")) as fake:

@@ -167,6 +167,7 @@ async def test_a_call_whose_key_is_refused_asks_once_more_and_no_oftener():
         assert (await view.me()).user is not None
 
 
+@pytest.mark.slow
 async def test_an_outage_of_real_connections(caplog):
     poll = PollPolicy(initial=0.02, maximum=0.1)
     retry = RetryPolicy(initial=0.01, maximum=0.05)

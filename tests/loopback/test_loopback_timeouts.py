@@ -16,6 +16,7 @@ from deepnote_async.testing import FakeDeepnote
 ONCE = RetryPolicy(attempts=1)
 
 
+@pytest.mark.slow
 async def test_a_thousand_calls_at_once_end_without_one_timeout():
     """`timeout` counts from the slot: the last of them waits ten times as long as it may take."""
     async with (

@@ -32,6 +32,7 @@ async def test_a_run_stalls(fake_deepnote, deepnote_client):
         await deepnote_client.run(report.id, timeout=0.2)
 
 
+@pytest.mark.slow
 async def test_throttle_refuse_and_outage(fake_deepnote, deepnote_client):
     fake_deepnote.refuse(2, retry_after=0)
     assert (await deepnote_client.me()).access_level == "admin"

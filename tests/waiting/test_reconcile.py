@@ -91,7 +91,7 @@ async def test_leaving_while_reconciling_keeps_the_unknown_start():
         assert left.error.request == left.request
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
 @virtual
 async def test_three_hundred_starts_under_faults_end_as_three_hundred_runs(seed):
     faults = [

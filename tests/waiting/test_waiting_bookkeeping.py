@@ -46,7 +46,7 @@ def some_wait(w: World, rng: random.Random, runs: list[str]):
             return w.client.me()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 @pytest.mark.parametrize("limited", [False, True])
 @virtual
 async def test_hundreds_of_cancellations_at_random_moments_leave_nothing(seed, limited, caplog):
