@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 from .aiohttp_transport import AiohttpTransport
 from .deadlines import Deadlines, Guard
 from .errors import ClientClosedError
-from .gate import Gate, Slots
+from .gate import Gate, NoLimit, Slots
 from .models import ClientStats
 from .servertime import ServerClock
 from .transport import Transport
@@ -92,8 +92,12 @@ class Core:
         self._sleepers: set[asyncio.Future[None]] = set()
         # Weakly, for views come and go with the requests of a service.
         self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+        # For downloads from other origins, whose limits are not the API's.
+        self.elsewhere: Gate = Gate(self.slots, NoLimit())
+        self._gates.add(self.elsewhere)
         self._watchers: weakref.WeakSet[Watching] = weakref.WeakSet()
         self._at_close: list[Callable[[], None]] = []
+        self.ledgers_left: dict[str, asyncio.Task[None]] = {}  # until the starts that their batches left are in them
         self._closing: asyncio.Task[None] | None = None
 
     def now(self) -> float:

@@ -12,7 +12,7 @@ import contextvars
 import enum
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from .errors import ClientClosedError, ConfigurationError, DeepnoteError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
-__all__ = ["Gate", "Lane", "Slots"]
+__all__ = ["Gate", "Lane", "NoLimit", "Slots"]
 
 # An endless stream of interactive calls may not starve the rest: every so many grants one goes past it.
 INTERACTIVE_IN_A_ROW: Final = 9
@@ -62,6 +62,23 @@ class Slots:
             short, self._short = self._short, deque()
             for gate in short:
                 gate.wake()
+
+
+class NoLimit:
+    """The limiter of requests that count against no limit of the service's."""
+
+    def take(self, _: float = 0.0) -> float:
+        """There is always a token."""
+        return 0.0
+
+    def give_back(self) -> None:
+        """Nothing was taken."""
+
+    async def acquire(self) -> None:
+        """There is always a token."""
+
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
+        """Nothing follows from an answer."""
 
 
 class Gate:

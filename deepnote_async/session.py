@@ -122,9 +122,11 @@ class Session:
         url = f"{self.base_url}{path}?{query}" if query else self.base_url + path
         return HttpRequest(method, url, _NO_HEADERS if body is None else _JSON, body, max_bytes=self.max_response_bytes)
 
-    async def admit(self, deadline: float | None, attempts: int = 1, lane: Lane = Lane.INTERACTIVE) -> None:
+    async def admit(
+        self, deadline: float | None, attempts: int = 1, lane: Lane = Lane.INTERACTIVE, gate: Gate | None = None
+    ) -> None:
         """Wait for a slot and a token; raises :class:`RequestTimeoutError` at the deadline."""
-        gate = self.gate
+        gate = gate or self.gate
         if deadline is not None and deadline <= self.core.now():
             raise RequestTimeoutError("its time was over before the call was sent", sent=False, attempts=attempts)
         if gate.try_enter(lane):
@@ -315,11 +317,14 @@ class Session:
         message = f"{request.method} {self._path(request)} may have taken effect and was not repeated: {error}"
         return OutcomeUnknownError(message, window=window, cause=error)
 
-    async def download(self, link: Secret, sink: Callable[[bytes], Awaitable[object]] | None = None) -> bytes:
+    async def download(
+        self, link: Secret, sink: Callable[[bytes], Awaitable[object]] | None = None, *, deadline: float | None = None
+    ) -> bytes:
         """Fetch a link of the service's; the key goes along only to the API's own origin.
 
-        A link to another origin meets no gate, for its limit is not the API's. Raises :class:`ApiError` when the link
-        is refused, as an expired one is, and :class:`TransportError` when it cannot be reached.
+        A link to another origin takes a slot but no token, for its limit is not the API's. Raises
+        :class:`ApiError` when the link is refused, as an expired one is, and :class:`TransportError` when it cannot be
+        reached.
         """
         core = self.core
         core.check()
@@ -327,15 +332,15 @@ class Session:
         if request is None:
             raise DecodeError("the service gave a download link that is no URL")
         request.sink = sink
-        deadline = self.deadline(core.now())
+        foreign = origin_of(request.url) != origin_of(self.base_url)
+        gate = core.elsewhere if foreign else self.gate
+        await self.admit(deadline, gate=gate)
         try:
-            if origin_of(request.url) == origin_of(self.base_url):
-                await self.admit(deadline)
-                response = await self._attended(request, deadline)
-            else:
-                response = await self._exchange(request, deadline, foreign=True)
+            response = await self._exchange(request, deadline, foreign=foreign)
         except SinkError as error:
             raise error.reason from None
+        finally:
+            gate.leave()
         if response.status >= 300:
             # Object storage repeats the request, signature and all, in its error documents, and the path is a secret.
             response.body = b'{"message": "the download link was refused"}'

@@ -163,53 +163,67 @@ class Runs:
     async def download_snapshot(self, run: RunRef, *, to: str | os.PathLike[str] | None = None) -> str | None:
         """Fetch a run's snapshot document: as text, or streamed to the file ``to``, giving None then.
 
-        None, too, when the run has no snapshot; then no file is made. The key goes to the API's own origin only. An
-        expired link is asked for anew once.
+        None, too, when the run has no snapshot, which one that has just ended is given ``snapshot_wait`` for; then no
+        file is made. The key goes to the API's own origin only. An expired link is asked for anew once. All of it has
+        ``total_timeout``, and each attempt at the document ``timeout``.
         """
+        core = self._session.core
+        core.check()
+        deadline = self._session.deadline(core.now())
         known = run if isinstance(run, Run) else None
         if known is None or not (known.snapshot_content or known.snapshot_download_url):
-            known = await self._with_snapshot(run_id_of(run))
+            known = await self._with_snapshot(run_id_of(run), deadline)
         if known.snapshot_content:
             return await _deliver(known.snapshot_content, to)
         if known.snapshot_download_url is None:
             return None
         try:
-            return await self._fetch(Secret(known.snapshot_download_url), to)
+            return await self._fetch(Secret(known.snapshot_download_url), to, deadline)
         except ApiError:
-            fresh = await self.get(known.run_id, snapshot_delivery="downloadUrl")
+            fresh = await self._with_link(known.run_id, deadline)
             if not fresh.snapshot_download_url or fresh.snapshot_download_url == known.snapshot_download_url:
                 raise
-        return await self._fetch(Secret(fresh.snapshot_download_url), to)
+        return await self._fetch(Secret(fresh.snapshot_download_url), to, deadline)
 
-    async def _with_snapshot(self, run_id: str) -> Run:
+    async def _with_link(self, run_id: str, deadline: float | None) -> Run:
+        query = query_string({"snapshotDelivery": "downloadUrl"})
+        return await self._session.call("GET", run_path(run_id), read_run, query=query, deadline=deadline)
+
+    async def _with_snapshot(self, run_id: str, deadline: float | None) -> Run:
         core = self._session.core
         until = core.now() + self._poll.snapshot_wait
         while True:
-            run = await self.get(run_id, snapshot_delivery="downloadUrl")
-            if not run.is_terminal or not may_still_come(run) or core.now() >= until:
+            run = await self._with_link(run_id, deadline)
+            if not run.is_terminal or not may_still_come(run):
                 return run
-            await core.pause(min(self._poll.initial, max(until - core.now(), 0.0)))
+            if run.finished_at is not None:
+                # One that ended long ago has had its time.
+                age = core.clock.at(core.now()) - run.finished_at.timestamp()
+                until = min(until, core.now() + self._poll.snapshot_wait - age)
+            if core.now() >= (until if deadline is None else min(until, deadline)):
+                return run
+            await core.pause(min(self._poll.initial, until - core.now()))
 
-    async def _fetch(self, link: Secret, to: str | os.PathLike[str] | None) -> str | None:
+    async def _fetch(self, link: Secret, to: str | os.PathLike[str] | None, deadline: float | None) -> str | None:
         """Fetch a link, beginning anew where it breaks, as often as the retry policy says."""
-        session = self._session
+        session, core = self._session, self._session.core
         attempts = 0
         while True:
             attempts += 1
             try:
-                return await self._fetch_once(link, to)
+                return await self._fetch_once(link, to, deadline)
             except (TransportError, ServerError) as error:
                 error.attempts = attempts
-                pause = pause_before_retry(error, "GET", session.retry, session.core.rng)
-                if pause is None:
+                pause = pause_before_retry(error, "GET", session.retry, core.rng)
+                if pause is None or (deadline is not None and core.now() + pause >= deadline):
                     raise
-            await session.core.pause(pause)
+            await core.pause(pause)
 
-    async def _fetch_once(self, link: Secret, to: str | os.PathLike[str] | None) -> str | None:
+    async def _fetch_once(self, link: Secret, to: str | os.PathLike[str] | None, deadline: float | None) -> str | None:
         if to is None:
-            return (await self._session.download(link)).decode("utf-8", "replace")
+            return (await self._session.download(link, deadline=deadline)).decode("utf-8", "replace")
         async with _written_whole(to) as file:
-            await self._session.download(link, file.write)
+            await self._session.download(link, file.write, deadline=deadline)
         return None
 
     async def candidates(self, error: OutcomeUnknownError) -> list[Run]:

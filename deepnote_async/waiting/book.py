@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections import deque
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ class Book:
 
     def __init__(self, ledger: Ledger, core: Core, rerun: frozenset[str]) -> None:
         self._ledger = ledger
+        self._path = os.path.abspath(ledger.path)  # noqa: PTH100 - links stay as they are
         self._core = core
         self._rerun = rerun
         self._writer: Writer | None = None
@@ -56,8 +58,12 @@ class Book:
     async def open(self) -> None:
         """Lock and read the ledger; raises :class:`ConfigurationError`.
 
-        What was being started when its process ended is of unknown outcome from now on.
+        What was being started when its process ended is of unknown outcome from now on. A ledger that a batch of this
+        client was left with is waited for until its last start is written.
         """
+        left = self._core.ledgers_left.get(self._path)
+        if left is not None:
+            await asyncio.wait([left])
         writer = Writer(self._ledger.path)
         rows = await writer.open()
         self._writer = writer
@@ -73,8 +79,18 @@ class Book:
             if row.state == "starting":
                 self.unknown(row, "the process ended before the answer came")
 
-    async def close(self, after: Collection[asyncio.Task[None]]) -> None:
-        """Bring everything to disk and let the file go, when these tasks have ended."""
+    async def leave(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Let the ledger go: now, or when the starts on the wire, whose outcome belongs in it, have ended."""
+        tasks = set(tasks)
+        if all(task.cancelling() for task in tasks):
+            await self._close(tasks)
+            return
+        core = self._core
+        left = core.ledgers_left[self._path] = core.spawn(self._close(tasks), "deepnote ledger")
+        left.add_done_callback(lambda _: core.ledgers_left.pop(self._path))
+        core.leave_running(left)
+
+    async def _close(self, after: Collection[asyncio.Task[None]]) -> None:
         try:
             if after:
                 await asyncio.wait(after)

@@ -132,7 +132,7 @@ class RunBatch:
         if self._book is not None:
             await self._book.open()
             if self._core.closed:
-                await self._book.close(())
+                await self._book.leave(())
                 self._core.check()
         self._core.at_close(self._client_closed)
         timeout = self._options.timeout
@@ -151,18 +151,10 @@ class RunBatch:
     ) -> None:
         self._leave()
         if self._book is not None:
-            await self._leave_book(self._book)
+            await self._book.leave(self._starts.tasks)
             failure = self._book.failure()
             if failure is not None and kind is None:
                 raise failure
-
-    async def _leave_book(self, book: Book) -> None:
-        """Close the ledger, or have it closed when the starts on the wire, whose outcome belongs in it, have ended."""
-        tasks = set(self._starts.tasks)
-        if all(task.cancelling() for task in tasks):
-            await book.close(tasks)
-        else:
-            self._core.leave_running(self._core.spawn(book.close(tasks), "deepnote ledger"))
 
     def _raise_broken(self) -> None:
         broken, self._starts.broken = self._starts.broken, None

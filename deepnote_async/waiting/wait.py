@@ -104,7 +104,7 @@ class Wait:
 
     def __init__(self, snapshot: Snapshot | None = None, on_update: OnUpdate | None = None) -> None:
         self.snapshot = snapshot
-        self.alone: tuple[Wait, ...] = (self,)  # shared by all runs that nobody else awaits
+        self.alone: dict[Wait, None] = {self: None}  # shared by all runs that nobody else awaits
         self.updates: Updates | None = Updates(on_update) if on_update is not None else None
         self.open: dict[str, Watched] = {}
         self.told: deque[tuple[str, Outcome]] = deque()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .places import Item
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..models import Run, RunStatus
     from ..snapshots import Snapshot
     from .wait import Wait
 
 __all__ = ["Watched"]
+
+NOBODY: Final[dict[Wait, None]] = {}
 
 
 class Watched(Item):
@@ -25,11 +29,28 @@ class Watched(Item):
         self.added: float = now
         self.status: RunStatus | None = None
         self.seen_before: bool = False
-        self.waits: tuple[Wait, ...] = ()
+        self.waits: dict[Wait, None] = NOBODY  # in the order they came; not to be changed but by the methods below
         self.end: Run | None = None
         self.read_until: float = math.inf  # once it has ended: until when it is read again for what is still to come
         self.failing_since: float | None = None
         self.ours_since: float | None = None
+
+    def join(self, wait: Wait) -> None:
+        """Let one more wait for it."""
+        if not self.waits:
+            self.waits = wait.alone
+            return
+        if len(self.waits) == 1:
+            self.waits = dict(self.waits)  # what other runs may share stays as it is
+        self.waits[wait] = None
+
+    def part(self, waits: Collection[Wait]) -> None:
+        """Let some of those who wait go."""
+        if len(self.waits) == len(waits):
+            self.waits = NOBODY
+            return
+        for wait in waits:
+            del self.waits[wait]
 
     def delivery(self) -> Snapshot | None:
         """The snapshot to ask for next: the first that somebody still waits for."""

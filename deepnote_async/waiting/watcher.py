@@ -90,7 +90,7 @@ class Watcher:
         watched = self._watched.get(run_id)
         if watched is None:
             watched = self._register(run_id, ref)
-        watched.waits = (*watched.waits, wait) if watched.waits else wait.alone
+        watched.join(wait)
         self._pairs += 1
         wait.open[run_id] = watched
         if self._task is None:
@@ -128,7 +128,7 @@ class Watcher:
             self._schedule.clear()
             self._pairs = 0
         for run_id, watched in wait.open.items():
-            watched.waits = tuple(other for other in watched.waits if other is not wait)
+            watched.part([wait])
             self._pairs -= 1
             if not watched.waits:
                 self._schedule.remove(watched)
@@ -337,13 +337,13 @@ class Watcher:
         if run.status != watched.status or not watched.seen_before:
             watched.status = run.status
             watched.seen_before = True
-            for wait in watched.waits:
+            for wait in tuple(watched.waits):
                 wait.update(run)
 
     def _tell(self, watched: Watched, outcome: Outcome, waits: Sequence[Wait] | None = None) -> None:
         """Tell some of those who wait, or all; when nobody waits any more the run is no longer watched."""
-        told = watched.waits if waits is None else waits
-        watched.waits = () if waits is None else tuple(wait for wait in watched.waits if wait not in told)
+        told = tuple(watched.waits) if waits is None else waits
+        watched.part(told)
         self._pairs -= len(told)
         for wait in told:
             # An error raised in many tasks would gather the tracebacks of all.

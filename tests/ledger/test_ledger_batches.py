@@ -231,6 +231,18 @@ async def test_a_start_on_the_wire_when_its_batch_was_left_is_written_down(path)
 
 
 @virtual
+async def test_a_batch_taken_up_at_once_waits_for_the_starts_left_on_the_wire(path):
+    async with world(latency=5.0) as here:
+        await here.client.me()
+        async with here.client.run_many(requests_of(here, [1]), ledger=path):
+            await until(lambda: here.starts)
+        ((result,), _) = await run(here, requests_of(here, [1]), path)
+        assert result.ok
+        assert result.run_id == next(iter(here.service.runs))
+        assert here.starts == 1
+
+
+@virtual
 async def test_two_requests_under_one_key_are_refused(path):
     async with world() as here:
         one, other = (RunRequest(here.notebook.id, inputs={"n": n}, key="same") for n in (1, 2))

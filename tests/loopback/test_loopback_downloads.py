@@ -13,6 +13,7 @@ from loopback_servers import TOKEN, RawServer, client_of, hangs, in_turn, resets
 
 from deepnote_async import (
     ApiError,
+    ClientClosedError,
     DecodeError,
     NotFoundError,
     PollPolicy,
@@ -280,7 +281,7 @@ async def test_a_file_may_be_larger_than_an_answer(storage, tmp_path):
             await client.runs.download_snapshot(run_with(f"{other.url}/x"))
 
 
-async def test_a_same_origin_link_meets_the_gate_and_a_foreign_one_does_not(api, storage):
+async def test_a_same_origin_link_counts_as_a_request_and_a_foreign_one_does_not(api, storage):
     async with client_of(api.url, max_connections=1, retry=RetryPolicy(attempts=1)) as client:
         await client.runs.download_snapshot(run_with(f"{storage.url}/x"))
         assert client.stats().requests == 0
@@ -293,3 +294,55 @@ async def test_a_session_of_ours_keeps_no_cookie():
         await client.me()
         await client.me()
         assert "Cookie" not in api.requests[1].headers
+
+
+async def test_downloads_from_elsewhere_are_no_more_than_max_connections(api):
+    on_wire, most = 0, 0
+
+    async def answer(exchange):
+        nonlocal on_wire, most
+        on_wire += 1
+        most = max(most, on_wire)
+        await asyncio.sleep(0.01)
+        on_wire -= 1
+        await exchange.answer(TEXT.encode())
+
+    async with RawServer(answer) as other, client_of(api.url, max_connections=3) as client:
+        texts = await asyncio.gather(
+            *(client.runs.download_snapshot(run_with(f"{other.url}/{number}")) for number in range(12))
+        )
+        assert texts == [TEXT] * 12
+        assert most == 3
+        await settled(client)
+
+
+async def test_a_download_waiting_for_its_slot_ends_with_the_client(api):
+    async with RawServer(hangs) as other:
+        client = await client_of(api.url, max_connections=1).__aenter__()
+        loads = [asyncio.create_task(client.runs.download_snapshot(run_with(f"{other.url}/{n}"))) for n in range(3)]
+        while not other.requests:  # noqa: ASYNC110 - until the first is on the wire
+            await asyncio.sleep(0.001)
+        await client.aclose()
+        outcomes = await asyncio.gather(*loads, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [ClientClosedError] * 3
+
+
+async def test_total_timeout_is_that_of_all_attempts_at_a_download(api):
+    patient = RetryPolicy(attempts=50, initial=0.001, maximum=0.001)
+    async with (
+        RawServer(hangs) as other,
+        client_of(api.url, timeout=0.04, total_timeout=0.1, retry=patient) as client,
+    ):
+        with pytest.raises(RequestTimeoutError) as caught:
+            await client.runs.download_snapshot(run_with(f"{other.url}/x"))
+        # 0.04 + 0.04 + what is left of 0.1; anew for each attempt it would be fifty.
+        assert 2 <= len(other.requests) <= 3
+        assert caught.value.attempts == len(other.requests)
+
+
+async def test_the_snapshot_of_a_run_that_ended_long_ago_is_not_waited_for():
+    finished = "2020-01-01T00:00:00Z"
+    answer = says(json.dumps({"runId": "r1", "status": "success", "completedAt": finished}).encode())
+    async with RawServer(answer) as api, client_of(api.url, poll=PollPolicy(snapshot_wait=3600.0)) as client:
+        assert await client.runs.download_snapshot("r1") is None
+        assert len(api.requests) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import time
 
 import pytest
 from virtual_world import World, assert_nothing_held, at_rest, now, virtual, world
@@ -83,6 +84,30 @@ async def test_thousands_of_waits_cancelled_in_the_same_moment_leave_nothing():
         for waiting in waits:
             waiting.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
+        assert w.client.stats().watched_runs == 0
+        await at_rest(w.client, before)
+
+
+@virtual
+async def test_thousands_who_wait_for_one_run_are_let_go_in_no_time():
+    async with world() as w:
+        (run,) = w.ids(1e9)
+        before = asyncio.all_tasks()
+
+        async def cost(waits):
+            waiting = [asyncio.create_task(w.client.await_run(run)) for _ in range(waits)]
+            await asyncio.sleep(1)
+            began = time.process_time()
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            return time.process_time() - began
+
+        await cost(100)
+        # Were each taken out of a list of all, ten times as many would cost a hundred times as much.
+        few = min([await cost(400) for _ in range(3)])
+        many = min([await cost(4000) for _ in range(3)])
+        assert many < 30 * few
         assert w.client.stats().watched_runs == 0
         await at_rest(w.client, before)
 
