@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 
+import anyio
 import pytest
 from loopback_servers import ME, STARTED, RawServer, client_of, hangs, says, settled, until
+from starlette.responses import StreamingResponse
 
 from deepnote_async import ClientClosedError, TokenBucket
 from deepnote_async.testing import FakeDeepnote
@@ -56,6 +59,64 @@ async def test_a_start_cancelled_after_it_was_sent_goes_on_and_one_warning_names
         assert "r1" in warning
         assert "n1" in warning
         assert "r1" in client._session.core.started
+        assert server.count("POST") == 1
+
+
+async def by_asyncio_timeout(start, is_sent):
+    async with asyncio.timeout(10) as scope:
+        call = asyncio.create_task(is_sent())
+        call.add_done_callback(lambda _: scope.reschedule(0))
+        await start()
+
+
+async def by_anyio_scope(start, is_sent):
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await is_sent()
+        group.cancel_scope.cancel()
+
+
+async def by_a_sibling(start, is_sent):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(start())
+        await is_sent()
+        raise LookupError
+
+
+async def by_a_client_that_hangs_up(start, is_sent):
+    async def stream():
+        yield b"begun"
+        await start()
+
+    async def receive():
+        await is_sent()
+        return {"type": "http.disconnect"}
+
+    async def send(_):
+        pass
+
+    await StreamingResponse(stream())({"type": "http", "asgi": {"spec_version": "2.0"}}, receive, send)
+
+
+WAYS_TO_LEAVE = {
+    by_asyncio_timeout: TimeoutError,
+    by_anyio_scope: None,
+    by_a_sibling: ExceptionGroup,
+    by_a_client_that_hangs_up: None,
+}
+
+
+@pytest.mark.parametrize("leave", WAYS_TO_LEAVE, ids=lambda leave: leave.__name__)
+async def test_however_its_caller_leaves_a_start_on_the_wire_is_told_of(warnings, leave):
+    held = Held()
+    async with RawServer(held) as server, client_of(server.url) as client:
+        raised = WAYS_TO_LEAVE[leave]
+        with contextlib.nullcontext() if raised is None else pytest.raises(raised):
+            await leave(lambda: client.runs.create("n1"), lambda: until(lambda: server.count("POST")))
+        held.let_go.set()
+        await settled(client)
+        (warning,) = warnings()
+        assert "r1" in warning
         assert server.count("POST") == 1
 
 
