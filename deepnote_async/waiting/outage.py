@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 from ..errors import DeepnoteError
@@ -10,11 +11,12 @@ from ..errors import DeepnoteError
 if TYPE_CHECKING:
     from ..settings import PollPolicy
 
-__all__ = ["Outage"]
+__all__ = ["Listings", "Outage"]
 
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
 SEVERE: Final = 3  # failed looks in a row
+LISTING_FAILS: Final = 3  # failures in a row after which a listing may be counted as refused
 LOG_EVERY: Final = 60.0  # s
 
 
@@ -56,3 +58,33 @@ class Outage:
         self._failures = 0
         self._since = None
         self.resting_until = 0.0
+
+
+class Listings:
+    """Tells listings that fail by themselves, while single reads succeed, from a service that is away."""
+
+    __slots__ = ("_failing", "_read_alone")
+
+    def __init__(self) -> None:
+        self._failing: dict[str, float] = {}  # notebooks whose listings fail, and since when
+        self._read_alone = -math.inf  # when a single read last succeeded
+
+    def read_alone(self, now: float) -> None:
+        """Hear of a single read that succeeded."""
+        self._read_alone = now
+
+    def listed(self, notebook_id: str) -> None:
+        """Hear of a listing that succeeded."""
+        self._failing.pop(notebook_id, None)
+
+    def fails_alone(self, notebook_id: str, failures: int, now: float) -> bool:
+        """Hear of a listing that failed, after so many failures in a row; whether it may be counted as refused."""
+        since = self._failing.setdefault(notebook_id, now)
+        if failures < LISTING_FAILS or self._read_alone <= since:
+            return False
+        del self._failing[notebook_id]
+        return True
+
+    def clear(self) -> None:
+        """Nothing is watched any more."""
+        self._failing.clear()

@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from ..errors import (
+    AuthenticationError,
+    BadRequestError,
+    DeepnoteError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnprocessableEntityError,
+)
 from .places import Item
 
 if TYPE_CHECKING:
@@ -51,6 +59,16 @@ class Watched(Item):
             return
         for wait in waits:
             del self.waits[wait]
+
+    def is_ended_by(self, error: DeepnoteError, now: float, visible_after: float) -> bool:
+        """Whether after this failure of a look no later one will find the run."""
+        if isinstance(error, NotFoundError):
+            # The service may show a run a moment after it has accepted its start.
+            return self.ours_since is None or now - self.ours_since >= visible_after
+        if isinstance(error, BadRequestError | UnprocessableEntityError):
+            # The service refuses the id; one of a run that was seen is good.
+            return not self.seen_before
+        return isinstance(error, AuthenticationError | PermissionDeniedError)
 
     def delivery(self) -> Snapshot | None:
         """The snapshot to ask for next: the first that somebody still waits for."""

@@ -17,17 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import (
     ApiError,
-    AuthenticationError,
-    BadRequestError,
     ClientClosedError,
     DecodeError,
     DeepnoteError,
-    NotFoundError,
-    PermissionDeniedError,
     RateLimitError,
     ServerError,
     TransportError,
-    UnprocessableEntityError,
 )
 from ..gate import Lane
 from ..models import Run, RunStarted
@@ -35,7 +30,7 @@ from ..resources.notebooks import runs_path
 from ..resources.runs import RunRef, run_id_of, run_path
 from ..snapshots import Snapshot, may_still_come
 from ..wire import page_query, query_string, read_run, read_runs
-from .outage import Outage
+from .outage import Listings, Outage
 from .places import Look, Page
 from .schedule import Schedule
 from .watched import Watched
@@ -51,7 +46,6 @@ logger: logging.Logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
 LOOKS_AT_ONCE: Final = 16  # on the wire: answers that come together are taken in together, and pages take a while
-LISTING_FAILS: Final = 3  # failures in a row after which a listing may be counted as refused
 
 
 class Watcher:
@@ -68,8 +62,7 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._looks = 0
-        self._read_alone = -math.inf  # when a single read last succeeded
-        self._unlisted: dict[str, float] = {}  # notebooks whose listings fail, and since when
+        self._listings = Listings()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -141,7 +134,7 @@ class Watcher:
             self._task.cancel()
             self._task = None
             self._outage.over()
-            self._unlisted.clear()
+            self._listings.clear()
 
     def hasten(self, wait: Wait) -> None:
         """Look at a wait's open runs now, as far as the gate lets it."""
@@ -252,7 +245,7 @@ class Watcher:
                 self._failed_alone(look, watched, error)
             return
         self._outage.over()
-        self._read_alone = self._core.now()
+        self._listings.read_alone(self._core.now())
         if self._watched.get(watched.run_id) is watched:
             self._seen_alone(look, watched, run, delivery)
 
@@ -267,7 +260,7 @@ class Watcher:
             self._failed_page(look, error)
             return
         self._outage.over()
-        self._unlisted.pop(notebook.id, None)
+        self._listings.listed(notebook.id)
         self._seen_page(look, runs, next_token)
 
     # What a look showed.
@@ -359,7 +352,7 @@ class Watcher:
         if isinstance(error, RateLimitError):
             self._schedule.throttled(look, now)
             return
-        fatal = self._is_fatal(watched, error, now)
+        fatal = watched.is_ended_by(error, now, self._poll.visible_after)
         if watched.end is not None and (fatal or now >= watched.read_until):
             self._tell(watched, watched.end)
             return
@@ -370,15 +363,6 @@ class Watcher:
             return
         self._schedule.failed(look, now)
         self._count_failure(error, now)
-
-    def _is_fatal(self, watched: Watched, error: DeepnoteError, now: float) -> bool:
-        if isinstance(error, NotFoundError):
-            # The service may show a run a moment after it has accepted its start.
-            return watched.ours_since is None or now - watched.ours_since >= self._poll.visible_after
-        if isinstance(error, BadRequestError | UnprocessableEntityError):
-            # A run never seen whose id the service refuses: no later look will find it.
-            return not watched.seen_before
-        return isinstance(error, AuthenticationError | PermissionDeniedError)
 
     def _failed_page(self, look: Look, error: ApiError | TransportError | DecodeError) -> None:
         now = self._core.now()
@@ -395,9 +379,7 @@ class Watcher:
         page, notebook = look.page, look.notebook
         if page is None or notebook is None or look.scouting:
             return False
-        since = self._unlisted.setdefault(notebook.id, now)
-        if page.failures >= LISTING_FAILS and self._read_alone > since:
-            del self._unlisted[notebook.id]
+        if self._listings.fails_alone(notebook.id, page.failures, now):
             return True
         if page.failures:
             # One of its runs is read by itself, to learn which it is.
