@@ -14,8 +14,7 @@ from ..models import Run, RunStatus
 from ..resources.runs import RunRef, run_id_of
 from ..settings import is_number
 from ..snapshots import Snapshot, checked_delivery
-from .fanout import last_looks_before
-from .wait import OnUpdate, Outcome, Wait
+from .wait import OnUpdate, Outcome, Wait, last_looks_before
 
 if TYPE_CHECKING:
     from .watcher import Watcher

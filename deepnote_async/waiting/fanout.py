@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -20,7 +20,7 @@ from .entries import Entry, Requests, reader_of
 from .reconcile import Reconciler
 from .results import BatchStats, RunResult
 from .starts import Starts
-from .wait import OnUpdate, Outcome, Wait
+from .wait import OnUpdate, Outcome, Wait, last_looks_before
 
 if TYPE_CHECKING:
     from ..resources.runs import Runs
@@ -28,16 +28,9 @@ if TYPE_CHECKING:
     from ..snapshots import Snapshot
     from .watcher import Watcher
 
-__all__ = ["BatchOptions", "RunBatch", "last_looks_before"]
+__all__ = ["BatchOptions", "RunBatch"]
 
 logger: logging.Logger = logging.getLogger("deepnote_async")
-
-LAST_TENTH: Final = 0.25  # s, at most
-
-
-def last_looks_before(deadline: float, timeout: float) -> float:
-    """When the last looks before a deadline are to be made: in the last tenth of the time, at most 0.25 s before."""
-    return deadline - min(timeout / 10, LAST_TENTH)
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import DeepnoteError, InvalidRequestError
 from ..models import Run
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from ..snapshots import Snapshot
     from .watched import Watched
 
-__all__ = ["Outcome", "Updates", "Wait"]
+__all__ = ["Outcome", "Updates", "Wait", "last_looks_before"]
 
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
 Outcome: TypeAlias = Run | DeepnoteError
 OnUpdate: TypeAlias = Callable[[Run], Any]
+LAST_TENTH: Final = 0.25  # s, at most
+
+
+def last_looks_before(deadline: float, timeout: float) -> float:
+    """When the last looks before a deadline are to be made: in the last tenth of the time, at most 0.25 s before."""
+    return deadline - min(timeout / 10, LAST_TENTH)
 
 
 class Updates:
