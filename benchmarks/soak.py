@@ -219,8 +219,9 @@ async def _soak(minutes: float) -> _Soaked:
     async with FakeProcess(**SERVICE) as process:
         soaked = _Soaked(Held.now(began))
         async with _client(process) as client:
-            for _ in range(STARTS_REMEMBERED):
-                client._session.core.started.add(str(uuid.uuid4()), 0.0)
+            for number in range(STARTS_REMEMBERED):
+                # A time of its own for each, as real ones have: one shared by all would be freed by none.
+                client._session.core.started.add(str(uuid.uuid4()), float(number))
             traffic = Traffic(client, process)
             number = 0
             while number <= WARM or time.monotonic() - began < minutes * MINUTE:
