@@ -76,9 +76,7 @@ def read_dataframe(value: object) -> DataFrameOutput | None:
         return None
     rows = _mappings(raw_rows)
     # Without a list of columns, they are what the rows name.
-    columns = _mappings(raw_columns) or tuple(
-        {"name": name} for name in dict.fromkeys(key for row in rows for key in row)
-    )
+    named = () if raw_columns else dict.fromkeys(key for row in rows for key in row)
     count = value.get("row_count")
     return DataFrameOutput(
         columns=_mappings(raw_columns) or tuple({"name": name} for name in named),
