@@ -250,6 +250,17 @@ project:
         with pytest.raises(DecodeError, match="cannot be read"):
             _ = run_of_document(content).outputs
 
+    @pytest.mark.parametrize("content", ['"\\UFFFFFFFF"', f"%YAML {'9' * 5000}.1\n---\na", "\ud800", "[" * 2000])
+    def test_without_libyaml_it_is_no_other(self, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+        with pytest.raises(DecodeError, match="cannot be read"):
+            _ = run_of_document(content).outputs
+        assert run_of_document(document([{"blocks": blocks(made.printed("x"))}])).text() == "x"
+
+    def test_empty_blocks_do_not_hide_it(self) -> None:
+        content = document([{"id": BOOK, "blocks": blocks(made.printed("x"))}])
+        assert run_of_document(content, snapshot_blocks=[]).text() == "x"
+
     @pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
     def test_a_bomb_does_not_go_off(self, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if loader == "SafeLoader":
