@@ -250,7 +250,7 @@ project:
         with pytest.raises(DecodeError, match="cannot be read"):
             _ = run_of_document(content).outputs
 
-    @pytest.mark.parametrize("content", ['"\\UFFFFFFFF"', f"%YAML {'9' * 5000}.1\n---\na", "\ud800", "[" * 2000])
+    @pytest.mark.parametrize("content", ['"\\UFFFFFFFF"', f"%YAML {'9' * 5000}.1\n---\na", "\ud800", "[" * 400])
     def test_without_libyaml_it_is_no_other(self, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
         with pytest.raises(DecodeError, match="cannot be read"):
