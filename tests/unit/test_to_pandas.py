@@ -249,8 +249,8 @@ def test_a_hundred_thousand_rows_in_under_a_second() -> None:
     table = DataFrameOutput(columns=columns, rows=tuple(dict(zip(values, row, strict=True)) for row in cells))
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()  # not what else the machine has to do
         frame = table.to_pandas()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert len(frame) == 100_000
     assert best < 1.0
