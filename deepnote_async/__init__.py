@@ -3,6 +3,7 @@
 from ._version import __version__
 from .client import DeepnoteClient, RunRefs
 from .credentials import TokenProvider
+from .dataframes import DataFrameOutput
 from .errors import (
     ApiError,
     AuthenticationError,
@@ -39,6 +40,7 @@ from .models import (
     RunStarted,
     RunStatus,
 )
+from .outputs import Output, RunFailure
 from .pagination import AsyncPaginator, Page
 from .ratelimit import RateLimiter, TokenBucket
 from .resources.runs import RunRef
@@ -60,6 +62,7 @@ __all__ = [
     "ClientStats",
     "ConfigurationError",
     "ConflictError",
+    "DataFrameOutput",
     "DecodeError",
     "DeepnoteClient",
     "DeepnoteError",
@@ -75,6 +78,7 @@ __all__ = [
     "Notebook",
     "NotebookInput",
     "OutcomeUnknownError",
+    "Output",
     "Page",
     "PaginationError",
     "PermissionDeniedError",
@@ -88,6 +92,7 @@ __all__ = [
     "Run",
     "RunBatch",
     "RunFailedError",
+    "RunFailure",
     "RunRef",
     "RunRefs",
     "RunRequest",
