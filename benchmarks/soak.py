@@ -48,7 +48,7 @@ COLUMNS: Final = (
     Column("noise", "its noise", ".3f"),
 )
 SERVICE: Final[dict[str, float]] = {
-    "notebooks": 20,
+    "notebooks": 4,  # few, so that what is remembered of each is soon full
     "median": 1.0,
     "startup": 0.1,
     "failures": 0.1,
@@ -137,7 +137,7 @@ class Traffic:
                 break
 
     async def _batch(self) -> None:
-        requests = (RunRequest(notebook, inputs={"a": "b"}) for notebook in self._process.notebooks * 5)
+        requests = (RunRequest(notebook, inputs={"a": "b"}) for notebook in self._process.notebooks * 25)
         async with self._client.run_many(requests, max_in_flight=5, timeout=2.0) as batch:
             await batch.collect()
 
