@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import random
+import statistics
+import sys
 import threading
 import time
 import uuid
@@ -56,8 +59,9 @@ SERVICE: Final[dict[str, float]] = {
     "seed": 1,
 }
 NOTES: Final = (
+    "blocks: what Python's own allocator has given out, in thousands: what is not freed shows there at once",
     "before: no client yet; warm: at rest after the first rounds; closed: after aclose(), with garbage collected",
-    "slope: least squares over the second half of the rounds, all at rest; its noise: two standard errors",
+    "slope: least squares over the second half of the rounds, all at rest; noise: by the slopes of five parts of it",
     "the client remembers its last hundred thousand starts, and a thousand foreign runs of each notebook: the first",
     "  memory is filled beforehand, the second within the first minute",
 )
@@ -69,6 +73,7 @@ class Held:
 
     minutes: float
     memory: float  # MiB, resident
+    blocks: float  # thousands, of Python's allocator
     descriptors: float
     tasks: float
     threads: float
@@ -81,25 +86,33 @@ class Held:
         return cls(
             (time.monotonic() - began) / MINUTE,
             pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+            sys.getallocatedblocks() / 1000,
             sum(1 for _ in Path("/proc/self/fd").iterdir()),
             len(asyncio.all_tasks()),
             threading.active_count(),
         )
 
 
-KINDS: Final = ("memory", "descriptors", "tasks", "threads")
+KINDS: Final = ("memory", "blocks", "descriptors", "tasks", "threads")
+PARTS: Final = 5  # of the rounds, whose slopes show how far one slope can be trusted
 
 
 def slope(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The slope of a line through the points by least squares, and twice its standard error."""
-    n = len(points)
-    x0, y0 = (sum(point[k] for point in points) / n for k in (0, 1))
-    spread = sum((x - x0) ** 2 for x, _ in points)
-    if n < 3 or spread == 0.0:
-        return 0.0, 0.0
-    found = sum((x - x0) * (y - y0) for x, y in points) / spread
-    rest = sum((y - y0 - found * (x - x0)) ** 2 for x, y in points)
-    return found, 2 * (rest / (n - 2) / spread) ** 0.5
+    """The slope of a line through the points by least squares, and its noise.
+
+    What a process holds at one moment is what it held a moment ago and a little more or less, so the distances from
+    the line say nothing of the slope's error. The slopes of consecutive parts do: it is two of their standard errors.
+    """
+    size = len(points) // PARTS
+    if size < 3:
+        return _line(points), math.inf
+    parts = [_line(points[k * size : (k + 1) * size]) for k in range(PARTS)]
+    return _line(points), 2 * statistics.stdev(parts) / PARTS**0.5
+
+
+def _line(points: Sequence[tuple[float, float]]) -> float:
+    times = [time for time, _ in points]
+    return statistics.linear_regression(*zip(*points, strict=True)).slope if len(set(times)) > 1 else 0.0
 
 
 class Traffic:
@@ -256,14 +269,14 @@ def run(minutes: float) -> Report:
     """The benchmark."""
     soaked = asyncio.run(_soak(minutes))
     rows = {kind: _row(soaked, kind) for kind in KINDS}
-    memory = rows["memory"]
     did = f"{soaked.calls} calls, {soaked.cancelled} left early, {soaked.errors} failed; {soaked.requests} requests"
     return Report(
         title=f"soak: {minutes:g} minutes of mixed traffic, 5 % of requests going wrong, outages; {did}",
         columns=COLUMNS,
-        rows={"memory, MiB": memory} | {kind: rows[kind] for kind in KINDS[1:]},
+        rows={"memory, MiB": rows["memory"]} | {kind: rows[kind] for kind in KINDS[1:]},
         figures=[
-            Figure(what="memory slope beyond its noise, MiB/min", value=_beyond(memory), bound=0.0, spec=".3f"),
+            Figure(what="memory slope beyond noise, MiB/min", value=_beyond(rows["memory"]), bound=0.0, spec=".3f"),
+            Figure(what="blocks slope beyond noise, 1000/min", value=_beyond(rows["blocks"]), bound=0.0, spec=".3f"),
             *(
                 Figure(what=f"{kind} left", value=_left(rows[kind]), bound=0.0, spec=".0f")
                 for kind in ("descriptors", "tasks")

@@ -45,6 +45,7 @@ __all__ = ["Watcher"]
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
+LATENCY: Final = 1.0  # s from a start to its answer, at most, and what an offset from `Date` may be wrong by
 LOOKS_AT_ONCE: Final = 16  # on the wire: answers that come together are taken in together, and pages take a while
 
 
@@ -107,6 +108,13 @@ class Watcher:
         else:
             self._schedule.add(watched, now)
         return watched
+
+    def _born(self, watched: Watched, run: Run, now: float) -> float | None:
+        born, answered = self._on_our_clock(run.created_at, now), watched.ours_since
+        if born is None or answered is None:
+            return born if answered is None else answered
+        # A start of ours happened shortly before its answer, whatever the service's clock has done since.
+        return min(max(born, answered - LATENCY), answered)
 
     def _on_our_clock(self, time: datetime | None, now: float) -> float | None:
         if time is None:
@@ -284,7 +292,7 @@ class Watcher:
             watched.notebook = here.notebook
         self._changed(watched, run)
         if not run.is_terminal:
-            self._schedule.met(watched, here, self._on_our_clock(run.created_at, now), now)
+            self._schedule.met(watched, here, self._born(watched, run, now), now)
             return
         self._has_ended(watched, run, now)
         if run.succeeded:
@@ -300,7 +308,7 @@ class Watcher:
             watched.notebook = self._schedule.notebook(run.notebook_id)
         self._changed(watched, run)
         if not run.is_terminal and watched.end is None:
-            self._schedule.met_alone(look, self._on_our_clock(run.created_at, now), now)
+            self._schedule.met_alone(look, self._born(watched, run, now), now)
             return
         if watched.end is None:
             self._has_ended(watched, run, now)
@@ -320,8 +328,10 @@ class Watcher:
         self._schedule.read_at(watched, due)
 
     def _has_ended(self, watched: Watched, run: Run, now: float) -> None:
-        length = run.duration
-        self._schedule.ended(watched, length.total_seconds() if length is not None else None)
+        length = None if run.duration is None else run.duration.total_seconds()
+        if length is not None and watched.ours_since is not None:
+            length = min(length, now - watched.ours_since + LATENCY)
+        self._schedule.ended(watched, length)
         self._schedule.remove(watched)
         watched.end = run
         watched.read_until = now + self._poll.snapshot_wait

@@ -11,6 +11,7 @@ import attrs
 import pytest
 from yarl import URL
 
+from deepnote_async import DeepnoteClient, PollPolicy
 from deepnote_async.testing import FakeDeepnote, FakeProcess, Fault, Service, ServiceOptions, SlidingLimit
 
 
@@ -172,3 +173,18 @@ async def test_a_process_that_cannot_start():
     with pytest.raises(RuntimeError):
         async with FakeProcess(dialect="none"):
             pass
+
+
+async def test_a_service_whose_clock_runs_fast_is_awaited_at_the_callers_pace():
+    poll = PollPolicy(initial=0.05, jitter=0.0)
+    async with (
+        FakeDeepnote(time_scale=50, snapshot_delay=0.0) as fake,
+        DeepnoteClient(fake.token, base_url=fake.url, poll=poll) as client,
+    ):
+        notebook = fake.notebook("n").succeeds(after=10)  # a fifth of a second
+        for _ in range(3):
+            began = time.monotonic()
+            run = await client.run(notebook.id)
+            # Going by the service's clock, ten seconds old, it would be left alone for seconds.
+            assert time.monotonic() - began < 0.6
+            assert run.duration.total_seconds() == pytest.approx(10, abs=0.1)
