@@ -8,6 +8,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .client import DeepnoteClient, RunRefs
     from .credentials import TokenProvider
+    from .dataframes import DataFrameOutput
     from .errors import (
         ApiError,
         AuthenticationError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         RunStarted,
         RunStatus,
     )
+    from .outputs import Output, RunFailure
     from .pagination import AsyncPaginator, Page
     from .ratelimit import RateLimiter, TokenBucket
     from .resources.runs import RunRef
@@ -65,6 +67,7 @@ __all__ = [
     "ClientStats",
     "ConfigurationError",
     "ConflictError",
+    "DataFrameOutput",
     "DecodeError",
     "DeepnoteClient",
     "DeepnoteError",
@@ -80,6 +83,7 @@ __all__ = [
     "Notebook",
     "NotebookInput",
     "OutcomeUnknownError",
+    "Output",
     "Page",
     "PaginationError",
     "PermissionDeniedError",
@@ -93,6 +97,7 @@ __all__ = [
     "Run",
     "RunBatch",
     "RunFailedError",
+    "RunFailure",
     "RunRef",
     "RunRefs",
     "RunRequest",
@@ -116,6 +121,7 @@ __all__ = [
 _HOMES = {
     "client": ("DeepnoteClient", "RunRefs"),
     "credentials": ("TokenProvider",),
+    "dataframes": ("DataFrameOutput",),
     "errors": (
         "ApiError",
         "AuthenticationError",
@@ -152,6 +158,7 @@ _HOMES = {
         "RunStarted",
         "RunStatus",
     ),
+    "outputs": ("Output", "RunFailure"),
     "pagination": ("AsyncPaginator", "Page"),
     "ratelimit": ("RateLimiter", "TokenBucket"),
     "resources.runs": ("RunRef",),

@@ -225,7 +225,9 @@ class RunFailedError(DeepnoteError):
     """A run ended otherwise than in success; ``run`` is its last state."""
 
     def __init__(self, run: Run) -> None:
-        reason = f": {run.error}" if run.error else ""
+        # Most failed runs say nothing themselves. Blocks are read already; a document is not read for a message.
+        told = run.error or (run.failure if isinstance(run.snapshot_blocks, list) else None)
+        reason = f": {told}" if told else ""
         super().__init__(f"run {run.run_id} ended as {run.status}{reason}")
         self.run = run
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import attrs
 
-from .errors import RunFailedError
+from .documents import blocks_of
+from .errors import DeepnoteError, RunFailedError
+from .outputs import DataFrameOutput, Output, RunFailure, failure_of, joined_text, read_outputs
 
 __all__ = [
     "AccessLevel",
@@ -167,6 +170,49 @@ class Run:
         if self.is_terminal and not self.succeeded:
             raise RunFailedError(self)
         return self
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """What its blocks put out, in block order, read from its snapshot once and when first asked for.
+
+        Empty where the run carries no snapshot: ask for one with ``snapshot="blocks"`` or ``"inline"``, which needs
+        the extra ``yaml``, or give the downloaded one to :meth:`with_snapshot`. Raises :class:`DecodeError` for a
+        document that cannot be read and :class:`ConfigurationError` without the extra.
+        """
+        if self.snapshot_blocks is not None or not self.snapshot_content:
+            return read_outputs(self.snapshot_blocks or [])
+        return read_outputs(blocks_of(self.snapshot_content, self.notebook_id))
+
+    @property
+    def failure(self) -> RunFailure | None:
+        """Why the run failed, from its outputs, else from ``error``; None for other runs and where nothing tells.
+
+        Raises as :attr:`outputs` does, unless ``error`` tells at least something.
+        """
+        if not self.is_terminal or self.succeeded:
+            return None
+        try:
+            return failure_of(self.outputs, self.error)
+        except DeepnoteError:
+            if not self.error:
+                raise
+            return failure_of((), self.error)
+
+    def text(self, mime: str = "text/plain") -> str:
+        """The text of all :attr:`outputs` in one; what is printed counts as plain text, errors do not."""
+        return joined_text(self.outputs, mime)
+
+    def images(self, mime: str = "image/png") -> list[bytes]:
+        """The images of that type among the :attr:`outputs`."""
+        return [image for output in self.outputs if (image := output.image(mime)) is not None]
+
+    def first_dataframe(self) -> DataFrameOutput | None:
+        """The first table among the :attr:`outputs`, None if there is none."""
+        return next((frame for output in self.outputs if (frame := output.dataframe) is not None), None)
+
+    def with_snapshot(self, content: str | None) -> Self:
+        """The run with a downloaded snapshot document in place of what it carries; itself for None."""
+        return self if content is None else attrs.evolve(self, snapshot_content=content, snapshot_blocks=None)
 
     def __copy__(self) -> Self:
         return self

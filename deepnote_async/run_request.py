@@ -14,11 +14,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import attrs
 
 from .errors import InvalidRequestError
+from .inputs import check_inputs
+from .models import Notebook
 from .wire import is_segment
 
 __all__ = ["InputValue", "RunRequest", "StorageMode", "grid"]
@@ -192,6 +194,18 @@ class RunRequest:
             raise InvalidRequestError("run_dependent_blocks needs block_ids: the blocks whose dependents are to run")
         if self.detached is False and self.detached_run_storage_mode is not None:
             raise InvalidRequestError("detached_run_storage_mode is for detached runs: leave one of the two out")
+
+    def checked(self, notebook: Notebook) -> Self:
+        """The request itself if its inputs are what the notebook, read by ``notebooks.get``, takes.
+
+        Raises :class:`InvalidRequestError` for another notebook, a name it does not have, and a value of the wrong
+        kind or outside its options or its range, with the nearest that would do. Options that the notebook fills from
+        a variable are not known before it runs, so they may be refused wrongly or not at all.
+        """
+        if self.notebook_id.replace("-", "").lower() != notebook.id.replace("-", "").lower():
+            raise InvalidRequestError(f"the request is for notebook {self.notebook_id!r}, not {notebook.id!r}")
+        check_inputs(self.inputs or {}, notebook)
+        return self
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the start: only what was set, for the defaults are the service's."""

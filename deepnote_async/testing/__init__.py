@@ -6,6 +6,7 @@ in virtual time. Both are driven by one :class:`Service`, which does no I/O and 
 
 from __future__ import annotations
 
+from . import outputs
 from .faults import Fault, Outage
 from .kit import ThreadedDeepnote, VirtualDeepnote
 from .limiter import FixedWindow, Limit, SlidingLimit, Verdict
@@ -43,6 +44,7 @@ __all__ = [
     "Verdict",
     "VirtualDeepnote",
     "VirtualTimeLoop",
+    "outputs",
     "run_virtual",
     "virtual_service",
 ]

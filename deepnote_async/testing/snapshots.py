@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .outputs import error, printed
+
 if TYPE_CHECKING:
     from .state import Block, NotebookState, RunState
 
@@ -46,24 +48,14 @@ def _executed(notebook: NotebookState | None, run: RunState) -> list[Block]:
 def _outputs(run: RunState, *, last: bool) -> list[Mapping[str, Any]]:
     if not last:
         return []
-    if run.final != "success" and run.outputs is None:
-        return [_failure(run)]
-    outputs = [f"inputs: {json.dumps(dict(run.inputs), sort_keys=True)}\n"] if run.outputs is None else run.outputs
-    return [_stream(item) if isinstance(item, str) else item for item in outputs]
-
-
-def _stream(text: str) -> dict[str, Any]:
-    return {"output_type": "stream", "name": "stdout", "text": text}
-
-
-def _failure(run: RunState) -> dict[str, Any]:
-    name, _, value = (run.error or "RuntimeError: the notebook failed").partition(": ")
-    return {
-        "output_type": "error",
-        "ename": name if value else "RuntimeError",
-        "evalue": value or name,
-        "traceback": [f"{name}: {value}" if value else name],
-    }
+    failed = run.final != "success"
+    outputs = run.outputs
+    if outputs is None:
+        outputs = [] if failed else [f"inputs: {json.dumps(dict(run.inputs), sort_keys=True)}\n"]
+    made = [printed(item) if isinstance(item, str) else item for item in outputs]
+    if failed and not any(item.get("output_type") == "error" for item in made):
+        made.append(error(run.error) if run.error else error())
+    return made
 
 
 def _tree(notebook: NotebookState | None, run: RunState) -> dict[str, Any]:

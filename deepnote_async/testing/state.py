@@ -162,7 +162,10 @@ class NotebookState:
         outputs: Sequence[str | Mapping[str, Any]] | None = None,
         times: int | None = None,
     ) -> Self:
-        """Further runs end in success; ``outputs`` are texts (printed) or Jupyter outputs, for the last code block."""
+        """Further runs end in success; ``outputs`` of the last code block are texts (printed) or Jupyter outputs.
+
+        :mod:`.outputs` makes tables, images and more of the latter.
+        """
         return self.ends("success", after=after, outputs=outputs, times=times)
 
     def fails(
@@ -171,10 +174,14 @@ class NotebookState:
         *,
         after: Length | None = None,
         status: RunEnd = "error",
+        outputs: Sequence[str | Mapping[str, Any]] | None = None,
         times: int | None = None,
     ) -> Self:
-        """Further runs fail; without ``error`` the run says nothing and only its snapshot tells the cause."""
-        return self.ends(status, after=after, error=error, times=times)
+        """Further runs fail; without ``error`` the run says nothing and only its snapshot tells the cause.
+
+        ``outputs`` come before the exception; with one of :func:`.outputs.error` among them, there is no other.
+        """
+        return self.ends(status, after=after, error=error, outputs=outputs, times=times)
 
     def stalls(self, *, times: int | None = None) -> Self:
         """Further runs never end, unless :meth:`Service.end_run` ends them."""
