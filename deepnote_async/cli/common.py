@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import inspect
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from .exits import hushed
+from .exits import LEFT, hushed
 
 if TYPE_CHECKING:
     from ..client import DeepnoteClient
@@ -93,9 +92,13 @@ def with_common(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             status = function(common, **given)
             if inspect.iscoroutine(status):
+                import asyncio  # not for --help
+
                 status = asyncio.run(_flushed(status))
         except BrokenPipeError:
             status = hushed()
+        except KeyboardInterrupt:
+            status = LEFT
         if status:
             raise typer.Exit(status)
 

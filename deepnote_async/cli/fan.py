@@ -13,7 +13,7 @@ from ..errors import NotStartedError
 from ..ratelimit import TokenBucket
 from .exits import API, FAILED, LEFT, OK, PROGRAM, TIMED_OUT, line_of, say, status_of
 from .interrupts import on_interrupt
-from .outputs import text_of
+from .outputs import reason_of, text_of
 from .progress import shown
 from .remaining import Recent, in_words, remaining
 from .render import columns_of, jsonable, print_json, print_table, seconds
@@ -95,7 +95,7 @@ class Fan:
         if self._common.json:
             print_json(record)
         elif self._total <= TABLE or not result.ok:
-            self._shown.append(record)
+            self._shown.append(record | {"key": result.request.key})
 
     def _learn(self, run_id: str, run: Run | None) -> None:
         self._status.pop(run_id, None)
@@ -127,7 +127,7 @@ class Fan:
             "created_at": None if run is None else jsonable(run.created_at),
             "finished_at": None if run is None else jsonable(run.finished_at),
             "duration": None if run is None else jsonable(run.duration),
-            "error": line_of(result.error) if result.error is not None else run.error if run is not None else None,
+            "error": line_of(result.error) if result.error is not None else None if run is None else reason_of(run),
         }
         return record | ({"text": None if run is None else text_of(run)} if self._outputs else {})
 
@@ -136,9 +136,7 @@ class Fan:
 
     def _sum_up(self, batch: RunBatch) -> None:
         if self._shown:
-            columns = columns_of(self._shown, COLUMNS)
-            columns = [name for name in columns if self._ledger is None or name != "key"]
-            print_table(columns, sorted(self._shown, key=itemgetter("index")))
+            print_table(columns_of(self._shown, COLUMNS), sorted(self._shown, key=itemgetter("index")))
         stats = batch.stats
         words = [f"{stats.succeeded} of {self._total} succeeded", f"{stats.failed} failed"]
         errors, unread = stats.errors - self._taken_back, self._total - stats.read + self._taken_back
@@ -160,9 +158,10 @@ class Fan:
         batch.stop(None, "Ctrl-C")
         going = batch.running
         waiting = self._total - batch.stats.started
+        behind_it = "\n" if sys.stderr.isatty() else ""  # the terminal's own ^C
         say(
-            f"{chr(10) * sys.stderr.isatty()}Nothing more is started: {len(going)} runs go on{_named(going)} and are awaited, {waiting} are not"
-            f" started. {self._again()} Ctrl-C again leaves at once; the runs go on."
+            f"{behind_it}Nothing more is started. Still awaited: {_runs(going)}; not started: {waiting}."
+            f" {self._again()} Ctrl-C again leaves at once; the runs go on."
         )
 
     def _again(self) -> str:
@@ -173,7 +172,7 @@ class Fan:
     def _say_left(self, batch: RunBatch) -> None:
         going = [result.run_id for result in batch.unfinished if result.run_id is not None]
         advice = "" if self._ledger is not None or not going else f" `{PROGRAM} runs wait ID...` waits for them."
-        say(f"Left; {len(going)} runs go on{_named(going)}. {self._again()}{advice}")
+        say(f"Left. Still going: {_runs(going)}. {self._again()}{advice}")
 
     # Progress.
 
@@ -219,11 +218,11 @@ class Fan:
         )
 
 
-def _named(runs: list[str]) -> str:
-    if not runs:
-        return ""
-    more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
-    return f" ({', '.join(runs[:NAMED])}{more})"
+def _runs(ids: list[str]) -> str:
+    """How many runs, and some of them by name."""
+    count = "1 run" if len(ids) == 1 else f"{len(ids)} runs"
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return f"{count} ({', '.join(ids[:NAMED])}{more})" if ids else count
 
 
 def _counts(counts: Counter[str]) -> str:

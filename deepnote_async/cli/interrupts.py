@@ -15,7 +15,7 @@ def on_interrupt(first: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """While the block lasts, call ``first`` at the first Ctrl-C and cancel this task at the second.
 
     Gives a function that tells whether the second came. A third one breaks off whatever is still being tidied up.
-    Where the loop takes no signal handlers (Windows) the first one cancels at once.
+    Where the loop takes no signal handlers (Windows, another thread) the first one is as in any program.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     presses = 0
@@ -29,7 +29,7 @@ def on_interrupt(first: Callable[[], None]) -> Iterator[Callable[[], bool]]:
             loop.remove_signal_handler(signal.SIGINT)
             task.cancel()
 
-    with contextlib.suppress(NotImplementedError):
+    with contextlib.suppress(NotImplementedError, RuntimeError):
         loop.add_signal_handler(signal.SIGINT, pressed)
     try:
         yield lambda: presses > 1

@@ -15,6 +15,7 @@ __all__ = ["Recent", "in_words", "remaining"]
 
 ENOUGH: Final = 5  # runs that have ended, or all that there are of fewer
 CAUTION: Final = 1.3  # the span's upper end over the estimate of what is not started yet
+LONGER: Final = 2.0  # the last to end is the longest, and those that have ended so far are the short ones
 
 
 class Recent:
@@ -54,7 +55,7 @@ def remaining(
         return None
     ordered = sorted(lengths)
     mean = (sum(lengths) + sum(ages)) / len(lengths)
-    typical, long = ordered[len(ordered) // 2], max(ordered[min(int(len(ordered) * 0.95), len(ordered) - 1)], mean)
+    typical, long = ordered[len(ordered) // 2], LONGER * max(ordered[-1], mean, *ages)
     if not waiting:
         return max(typical - min(ages), 0.0), max(long - min(ages), mean)
     pace = min(starts_a_second or math.inf, at_once / mean if mean > 0 else math.inf)

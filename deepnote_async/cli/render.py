@@ -57,16 +57,21 @@ def print_json(record: Any) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
-    """A table for people, as wide as it needs to be where no terminal bounds it."""
+def print_table(columns: Sequence[str], records: Iterable[Mapping[str, Any]], *, verbatim: bool = False) -> None:
+    """A table for people, as wide as it needs to be where no terminal bounds it.
+
+    ``verbatim`` are names of columns, and values, that mean nothing to this program.
+    """
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for column in columns:
         # An id that is cut is of no use.
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id" or column.endswith("_id"))
+        name = Text(column if verbatim else column.replace("_", " "))
+        table.add_column(name, overflow="fold", no_wrap=column == "id" or column.endswith("_id"))
     for record in records:
-        table.add_row(*(cell(record.get(column), column) for column in columns))
+        table.add_row(*(cell(record.get(column), "" if verbatim else column) for column in columns))
     _print(table)
 
 
@@ -99,7 +104,7 @@ def cell(value: Any, column: str = "") -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return seconds(value)
+        return seconds(value) if column == "duration" else f"{value:g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if column.endswith("_at") and isinstance(value, str):
         return f"{value[:10]} {value[11:19]} UTC"

@@ -11,7 +11,7 @@ from .checks import Check, checked
 from .common import Common, epilog, with_common
 from .exits import FAILED, PROGRAM, line_of, say
 from .inputs import typed_inputs
-from .outputs import Save, print_run, save_outputs
+from .outputs import Save, print_run
 from .progress import shown
 from .render import seconds
 from .runs import Inputs
@@ -36,11 +36,10 @@ async def _run(
 
     request = RunRequest(notebook, inputs=typed_inputs(given or []) or None)
     async with common.client(waits=True) as client:
-        if check and request.inputs:
-            [request] = await checked(client, notebook, [("-i", request)])
+        if check:
+            [request] = await checked(common, client, notebook, [("-i", request)])
         ended = await _awaited(common, client, request)
-    print_run(common, ended)
-    save_outputs(ended, save)
+    print_run(common, ended, save)
     if ended.succeeded:
         return 0
     say(f"{PROGRAM}: {line_of(_failure(ended))}")
@@ -55,15 +54,17 @@ async def _awaited(common: Common, client: DeepnoteClient, request: RunRequest) 
         nonlocal status
         status = str(run.status)
 
-    async with shown(common, lambda: f"run {run_id}: {status}, {seconds(loop.time() - began)}"):
-        started = await asyncio.wait_for(client.runs.create(request), common.timeout)
-        run_id, status = started.run_id, str(started.status)
-        left = None if common.timeout is None else max(common.timeout - (loop.time() - began), 0.0)
-        try:
+    try:
+        async with shown(common, lambda: f"run {run_id}: {status}, {seconds(loop.time() - began)}"):
+            deadline = None if common.timeout is None else began + common.timeout
+            started = await client.runs.start(request, deadline)
+            run_id, status = started.run_id, str(started.status)
+            left = None if deadline is None else max(deadline - loop.time(), 0.0)
             return await client.await_run(started, timeout=left, snapshot="blocks", on_update=hear)
-        except asyncio.CancelledError:
+    except asyncio.CancelledError:
+        if run_id:
             say(f"Left; run {run_id} goes on. Take it up again with `{PROGRAM} runs wait {run_id}`.")
-            raise
+        raise
 
 
 def _failure(run: Run) -> Exception:

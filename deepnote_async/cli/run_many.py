@@ -64,7 +64,9 @@ def _run_many(
 
     async def work() -> int:
         async with common.client(waits=True, limiter=fan.limiter) as client:
-            plain = await checked(client, notebook, requests) if check else [request for _, request in requests]
+            plain = [request for _, request in requests]
+            if check:
+                plain = await checked(common, client, notebook, requests)
             batch = client.run_many(
                 plain,
                 max_in_flight=max_in_flight,

@@ -14,7 +14,7 @@ from .exits import FAILED, PROGRAM, line_of, say, status_of
 from .inputs import typed_inputs
 from .lazy import PLAIN
 from .listing import print_one
-from .outputs import Save, print_run, save_outputs
+from .outputs import Save, print_run
 from .progress import noticed, shown
 from .render import columns_of, jsonable, print_json, print_table, run_record, seconds
 
@@ -104,8 +104,7 @@ async def outputs(common: Common, run: Id, save: Save = None) -> None:
             found = await client.await_run(found, snapshot="blocks", timeout=common.timeout)
     if not found.is_terminal:
         say(f"run {run} has not ended: it is {found.status}; `{PROGRAM} runs wait {run}` waits for it")
-    print_run(common, found)
-    save_outputs(found, save)
+    print_run(common, found, save)
 
 
 @command(app, "download", "deepnote-async runs download RUN --to report.snapshot.deepnote")

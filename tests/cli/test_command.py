@@ -109,14 +109,14 @@ async def test_a_refused_key_gives_up_in_one_line_and_no_traceback():
         status, output = await run_command(
             *("demo", "--runs", "2", "--base-url", fake.url, "--token", "wrong", "--notebook", notebook.id, "--yes")
         )
-    assert status == 1
+    assert status == 3
     assert "deepnote-async gave up 2 of 2 runs" in output
     assert "Traceback" not in output
 
 
 async def test_a_missing_key_is_one_line():
     status, output = await run_command("demo", "--notebook", "some-id", "--yes")
-    assert status == 1
+    assert status == 2
     assert "no API key" in output
     assert "Traceback" not in output
 
