@@ -156,8 +156,9 @@ async def test_debug_shows_where_and_no_key(here, fake):
     assert fake.token not in done.err
 
 
-async def test_without_a_key_it_says_where_to_get_one(program):
-    done = await program("me", DEEPNOTE_TOKEN="")
+async def test_without_a_key_it_says_where_to_get_one(here, fake):
+    fake.service.token = ""
+    done = await here("me")
     assert done.status == 2
     assert "API keys" in done.err
 
@@ -172,6 +173,7 @@ async def test_a_reader_who_goes_away_is_no_error(program, fake):
     assert await process.wait() == 141
 
 
+@pytest.mark.slow
 async def test_words_are_completed(program):
     completing = {"_DEEPNOTE_ASYNC_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
     done = await program(COMP_WORDS="deepnote-async pro", **completing)
@@ -194,6 +196,7 @@ async def test_on_a_terminal_it_prints_tables(terminal, fake):
         json.loads(screen.shown)
 
 
+@pytest.mark.slow
 async def test_no_color_is_heeded(terminal, fake):
     fake.notebook("report").succeeds(after=0.1)
     screen = terminal()
@@ -203,6 +206,7 @@ async def test_no_color_is_heeded(terminal, fake):
     assert "\x1b[32m" not in screen.raw
 
 
+@pytest.mark.slow
 async def test_deleting_is_asked_for(terminal, fake):
     notebook = fake.notebook("report")
     screen = terminal()

@@ -8,7 +8,7 @@ import re
 import signal
 
 import pytest
-from conftest import Piped
+from cli_kit import Piped
 
 from deepnote_async.testing import FakeProcess, Input
 
@@ -116,7 +116,7 @@ async def test_ctrl_c_on_a_terminal_waits_for_what_runs_and_a_second_leaves(term
 async def test_a_batch_of_300_rows_goes_on_where_it_was_left(tmp_path, presses):
     rows = tmp_path / "rows.csv"
     rows.write_text("n,region\n" + "".join(f"{number},{'EU' if number % 2 else 'US'}\n" for number in range(300)))
-    async with FakeProcess(median=2.0, limit_rate=200, limit_burst=20) as service:
+    async with FakeProcess(median=1.0, sigma=0.3) as service:
         program = Piped(service)
         command = ("run-many", service.notebooks[0], "--inputs", rows, "--ledger", tmp_path / "l.sqlite", "--outputs")
         process = await program.start(*command)
