@@ -81,8 +81,8 @@ def load(content: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}" if mark is not None else ""
-        raise DecodeError(f"the snapshot document cannot be read: {error.problem}{where}") from None
-    except (yaml.YAMLError, UnicodeError) as error:
+        raise DecodeError(f"the snapshot document cannot be read: {error.problem or 'no YAML'}{where}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of characters that there are not
         raise DecodeError(f"the snapshot document cannot be read: {type(error).__name__}") from None
     return builder.root
 

@@ -40,7 +40,7 @@ def _faults(inputs: Mapping[str, Any], notebook: Notebook) -> Iterator[str]:
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
     names = [*known]
-    close = difflib.get_close_matches(wrong.lower(), {name.lower(): name for name in names}, n=1)
+    close = difflib.get_close_matches(wrong.lower(), {name.lower(): name for name in names}, n=1, cutoff=0.5)
     if close:
         return f"did you mean {next(name for name in names if name.lower() == close[0])!r}?"
     shown = ", ".join(map(repr, names[:10]))

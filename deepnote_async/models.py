@@ -176,10 +176,11 @@ class Run:
         """What its blocks put out, in block order, read from its snapshot once and when first asked for.
 
         Empty where the run carries no snapshot: ask for one with ``snapshot="blocks"`` or ``"inline"``, which needs
-        the extra ``yaml``, or give the downloaded one to :meth:`with_snapshot`. Raises :class:`DecodeError` for a
-        document that cannot be read and :class:`ConfigurationError` without the extra.
+        the extra ``yaml``, or give the downloaded one to :meth:`with_snapshot`. A document takes about half a second
+        for each MB, so read a large one in a thread; blocks take none. Raises :class:`DecodeError` for what cannot be
+        read and :class:`ConfigurationError` without the extra.
         """
-        if self.snapshot_blocks is not None or not self.snapshot_content:
+        if self.snapshot_blocks or not self.snapshot_content:
             return read_outputs(self.snapshot_blocks or [])
         return read_outputs(blocks_of(self.snapshot_content, self.notebook_id))
 

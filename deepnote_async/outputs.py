@@ -156,15 +156,22 @@ def joined_text(outputs: Iterable[Output], mime: str) -> str:
 
 def failure_of(outputs: Iterable[Output], error: str | None) -> RunFailure | None:
     """The last error among the outputs, else the run's own; None where neither tells."""
-    last = next((output for output in reversed([*outputs]) if output.output_type == "error"), None)
-    if last is not None:
-        name, message = _text(last.data.get("ename")), _text(last.data.get("evalue"))
-        lines = last.data.get("traceback")
-        traceback = "\n".join(map(_text, lines)) if isinstance(lines, list | tuple) else _text(lines)
-        return RunFailure(
-            name=name or None, message=message, traceback=_ANSI.sub("", traceback), block_id=last.block_id or None
-        )
+    for output in reversed([*outputs]):
+        if output.output_type == "error" and (failure := _failure(output)) is not None:
+            return failure
     if not error:
         return None
     named = _EXCEPTION.fullmatch(error)
     return RunFailure(name=named[1], message=named[2]) if named else RunFailure(message=error)
+
+
+def _failure(output: Output) -> RunFailure | None:
+    name, message = _text(output.data.get("ename")), _text(output.data.get("evalue"))
+    lines = output.data.get("traceback")
+    text = "\n".join(map(_text, lines)) if isinstance(lines, list | tuple) else _text(lines)
+    traceback = _ANSI.sub("", text)
+    if not name and not message:
+        message = traceback.strip().rpartition("\n")[2]
+    if not name and not message:
+        return None
+    return RunFailure(name=name or None, message=message, traceback=traceback, block_id=output.block_id or None)

@@ -19,9 +19,7 @@ async def run_once(client: DeepnoteClient, notebook_id: str) -> None:
     except RunTimeoutError as error:
         sys.exit(f"still going after ten minutes: {error.run_id}")
     print(f"run {run.run_id}: {run.status} after {run.duration}")
-    for block in run.snapshot_blocks or []:
-        for output in block["outputs"]:
-            print(output.get("text", output["output_type"]))
+    print(run.text())
 
 
 async def main() -> None:

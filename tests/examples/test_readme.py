@@ -17,7 +17,7 @@ import pytest
 
 import deepnote_async.errors
 from deepnote_async import DeepnoteClient, PollPolicy, RetryPolicy
-from deepnote_async.testing import FakeDeepnote
+from deepnote_async.testing import FakeDeepnote, outputs
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -48,6 +48,7 @@ def test_every_block_of_python_is_known_here():
     assert SECTIONS == [
         "Quick start",
         "Waiting",
+        "Results",
         "Fan-out",
         "A batch that survives its process",
         "FastAPI",
@@ -91,6 +92,27 @@ async def test_waiting_shows_outputs(fake, capsys):
 async def test_waiting_tells_of_a_failure(fake, capsys):
     await run_block("Waiting", fake.notebook("Report").fails("KeyError: 'region'", after=5).id)
     assert capsys.readouterr().out == "failed: KeyError: 'region'\n"
+
+
+async def test_results_are_shown_or_why_there_are_none(fake, capsys):
+    notebook = fake.service.add_notebook(inputs=["region"])
+    notebook.fails(outputs=[outputs.error("KeyError: 'EU'")], after=1, times=1).succeeds(after=1, outputs=["done"])
+    await run_block("Results", notebook.id)
+    await run_block("Results", notebook.id)
+    assert capsys.readouterr().out == "KeyError: 'EU'\ndone\n"
+
+
+@pytest.mark.slow
+async def test_results_become_frames(fake, capsys):
+    pytest.importorskip("pandas")
+    notebook = fake.service.add_notebook(inputs=["region"])
+    notebook.succeeds(after=5, outputs=[outputs.table([{"price": 0.5}] * 12), outputs.image()])
+    names = await run_block("Results", notebook.id)
+    shown = capsys.readouterr().out
+    assert shown.count("'price': 0.5") == 10
+    assert "12 [" in shown
+    assert "price    float64" in shown
+    assert names["pictures"][0].startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

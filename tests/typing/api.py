@@ -11,6 +11,7 @@ from typing import Any, assert_type
 
 from deepnote_async import (
     AsyncPaginator,
+    DataFrameOutput,
     DeepnoteClient,
     DeepnoteError,
     Ledger,
@@ -18,9 +19,11 @@ from deepnote_async import (
     LedgerSummary,
     Me,
     Notebook,
+    Output,
     Project,
     Run,
     RunBatch,
+    RunFailure,
     RunRequest,
     RunResult,
     RunStarted,
@@ -99,3 +102,16 @@ async def calls(client: DeepnoteClient) -> None:
     assert_type(client.with_options(timeout=5), DeepnoteClient)
     async with client as entered:
         assert_type(entered, DeepnoteClient)
+
+
+def results(run: Run, notebook: Notebook) -> None:
+    assert_type(run.outputs, tuple[Output, ...])
+    assert_type(run.text(), str)
+    assert_type(run.images("image/jpeg"), list[bytes])
+    assert_type(run.first_dataframe(), DataFrameOutput | None)
+    assert_type(run.failure, RunFailure | None)
+    assert_type(run.with_snapshot("text"), Run)
+    for output in run.outputs:
+        assert_type(output.image(), bytes | None)
+        assert_type(output.dataframe, DataFrameOutput | None)
+    assert_type(RunRequest("id").checked(notebook), RunRequest)
