@@ -13,6 +13,7 @@ from ..errors import DeepnoteError
 from .board import Board
 from .demo import RealService, on_embedded_service, on_real_service
 from .ledger import app as ledger
+from .plan import plan
 from .tally import Tally
 
 __all__ = ["app"]
@@ -20,6 +21,7 @@ __all__ = ["app"]
 # Locals in a traceback could show the API key.
 app: typer.Typer = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(ledger, name="ledger")
+app.command()(plan)
 
 LEFT: Final = 130  # the exit status of a program that Ctrl-C has ended
 
