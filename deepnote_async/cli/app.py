@@ -12,6 +12,7 @@ from .. import __version__
 from ..errors import DeepnoteError
 from .board import Board
 from .demo import RealService, on_embedded_service, on_real_service
+from .doctor import doctor
 from .ledger import app as ledger
 from .plan import plan
 from .tally import Tally
@@ -22,6 +23,7 @@ __all__ = ["app"]
 app: typer.Typer = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(ledger, name="ledger")
 app.command()(plan)
+app.command()(doctor)
 
 LEFT: Final = 130  # the exit status of a program that Ctrl-C has ended
 
