@@ -102,11 +102,15 @@ class Checkup:
         if busiest is not None:
             alone = await self._ask("project", lambda: client.projects.get(busiest.id))
             notebooks = notebooks or (alone.notebooks if alone is not None else [])
-        chosen = notebook_id or max(notebooks, key=_last_run).id if notebook_id or notebooks else None
-        if chosen is None:
-            return
-        await self._ask("notebook", lambda: client.notebooks.get(chosen))
-        runs = await self._ask("runs", lambda: _page(client.notebooks.list_runs(chosen, page_size=100)))
+        if notebook_id is None and notebooks:
+            notebook_id = max(notebooks, key=_last_run).id
+        if notebook_id is not None:
+            await self._look_at_runs(notebook_id)
+
+    async def _look_at_runs(self, notebook_id: str) -> None:
+        client = self._client
+        await self._ask("notebook", lambda: client.notebooks.get(notebook_id))
+        runs = await self._ask("runs", lambda: _page(client.notebooks.list_runs(notebook_id, page_size=100)))
         if runs is not None and runs.items:
             run = _one_that_ended(runs.items)
             await self._ask("run", lambda: client.runs.get(run.run_id))

@@ -48,7 +48,9 @@ def diagnose(exchanges: Sequence[Exchange], host: str) -> list[Finding]:
 def _answers(exchanges: Iterable[Exchange], host: str) -> Iterator[Finding]:
     good: dict[str, None] = {}
     for exchange in exchanges:
-        if exchange.ok and _is_json(exchange):
+        if exchange.label == MISSING_RUN and exchange.ok:
+            yield Finding("differs", MISSING_RUN, f"status {exchange.status}", "a wait for a wrong id would not end")
+        elif exchange.status == 200 and exchange.ok and _is_json(exchange):
             good[exchange.label] = None
         elif exchange.label != MISSING_RUN or exchange.status != 404:
             yield _bad_answer(exchange, host)
@@ -82,6 +84,8 @@ def _bad_answer(exchange: Exchange, host: str) -> Finding:
 
 def _bad_content(exchange: Exchange) -> Finding:
     content = safe_value(_content_type(exchange)) or "no content type"
+    if exchange.ok and _is_json(exchange):
+        return Finding("differs", exchange.label, f"status {exchange.status}", "any 2xx is success to the client")
     if exchange.body is not NO_JSON:
         return Finding("differs", exchange.label, f"JSON, declared as {content}", "the client reads it all the same")
     found = f"status {exchange.status}, {content}, no JSON"

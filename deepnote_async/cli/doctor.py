@@ -24,20 +24,22 @@ LEFT: Final = 130
 
 def doctor(
     base_url: Annotated[
-        str | None, typer.Option(help="The service [default: DEEPNOTE_BASE_URL or https://api.deepnote.com].")
+        str | None, typer.Option(help="The service (default: DEEPNOTE_BASE_URL or https://api.deepnote.com).")
     ] = None,
     token: Annotated[
         str | None, typer.Option(envvar="DEEPNOTE_TOKEN", help="API key.", show_default=False, show_envvar=True)
     ] = None,
     notebook: Annotated[
-        str | None, typer.Option(help="Look at this notebook and its runs. [default: one that a project lists]")
+        str | None, typer.Option(help="Look at this notebook and its runs (default: one that a project lists).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Hold a service against what the client and openapi.yaml expect of it; for a bug report.
 
-    Reads only, at most 12 GET requests. The output has no key, name, address or value in it, and ids cut to four
-    characters. Exit status: 0 all as expected, 1 something differs, 2 usage, 3 the API gave no answer of use.
+    Reads only, at most 12 GET requests. The output holds no key, name or address, and no values
+    but those of enums and limits; ids are cut to four characters.
+
+    Exit status: 0 all as expected, 1 something differs, 2 usage, 3 the API gave no answer of use.
 
     Example: deepnote-async doctor > report.md
     """

@@ -18,15 +18,16 @@ __all__ = ["plan"]
 SILENT_FOR: Final = 1.0  # s before progress is worth a word
 DRAWN_EACH: Final = 0.2  # s, on a terminal
 TOLD_EACH: Final = 5.0  # s, anywhere else
+LEFT: Final = 130  # the exit status of a program that Ctrl-C has ended
 
 
 def plan(
     runs: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many runs to start.")] = 500,
     rate: Annotated[
-        float | None, typer.Option(min=0.01, help="Requests a second that the service lets in. [default: 5]")
+        float | None, typer.Option(min=0.01, help="Requests a second that the service lets in (default: 5).")
     ] = None,
     burst: Annotated[
-        float | None, typer.Option(min=1, help="Requests it lets in at once after a rest. [default: a second's worth]")
+        float | None, typer.Option(min=1, help="Requests it lets in at once after a rest (default: a second's worth).")
     ] = None,
     window: Annotated[
         int | None, typer.Option(min=1, help="In place of --rate: requests it lets in each 60 s.")
@@ -36,7 +37,7 @@ def plan(
     notebooks: Annotated[int, typer.Option(min=1, help="How many notebooks the runs are spread over.")] = 1,
     failures: Annotated[float, typer.Option(min=0, max=1, help="Share of the runs that fail.")] = 0.0,
     max_in_flight: Annotated[
-        int | None, typer.Option(min=1, help="As in run_many, whose own is 100. [default: as many as there are runs]")
+        int | None, typer.Option(min=1, help="As in run_many, whose own is 100 (default: as many as there are runs).")
     ] = None,
     price: Annotated[float | None, typer.Option(min=0.001, help="As in PollPolicy: higher looks less often.")] = None,
     told: Annotated[bool, typer.Option("--told", help="The client is told the limit and need not find it.")] = False,
@@ -45,13 +46,14 @@ def plan(
     seed: Annotated[int, typer.Option(help="Another one draws other lengths.")] = 1,
     as_json: Annotated[
         bool | None,
-        typer.Option("--json/--text", help="One JSON object, or text. [default: text on a terminal]"),
+        typer.Option("--json/--text", help="One JSON object, or text (default: text on a terminal)."),
     ] = None,
 ) -> None:
     """Forecast how long a batch takes, what it costs in requests and how soon ends are known.
 
-    The client itself runs it, in virtual time and against a model of the service: nothing is started, and neither key
-    nor network is needed. Lengths are lognormal. Ten thousand runs take about ten seconds.
+    The client itself runs it, in virtual time and against a model of the service.
+    Nothing is started, and neither key nor network is needed. Lengths are lognormal.
+    Ten thousand runs take about ten seconds.
 
     Example: deepnote-async plan --runs 10000 --rate 5 --median 60 --sigma 0.8
     """
@@ -76,8 +78,11 @@ def plan(
         seed=seed,
         poll=PollPolicy(price=price),
     )
-    with _Progress(runs) as progress:
-        seen = room.forecast(asked, progress)
+    try:
+        with _Progress(runs) as progress:
+            seen = room.forecast(asked, progress)
+    except KeyboardInterrupt:
+        raise typer.Exit(LEFT) from None
     advice = advise(asked, seen)
     if not sys.stdout.isatty() if as_json is None else as_json:
         typer.echo(json.dumps(_as_json(asked, seen, advice)))
@@ -159,7 +164,7 @@ def _lines(plan: Plan, seen: Forecast, advice: Advice) -> list[str]:
     if advice.options is not None:
         rows["to see it"] = f"the same with {advice.options}"
     return [
-        f"{plan.runs:,} runs of {many}, limit: {_limit(plan)}",
+        f"{plan.runs:,} {'runs' if plan.runs > 1 else 'run'} of {many}, limit: {_limit(plan)}",
         f"lengths: median {span(plan.median)}, mean {span(seen.length_mean)}, longest {span(seen.length_longest)}",
         "",
         *(f"{name:<20} {text}" for name, text in rows.items()),

@@ -243,6 +243,19 @@ def test_headers_about_limits_are_shown_and_those_that_name_a_request_are_not():
     assert re.search(r"RateLimit-Limit: 10; RateLimit-Remaining: \d", announced.of("headers about limits").found)
 
 
+def test_a_run_that_cannot_exist_and_does_is_named():
+    async def main() -> list[str]:
+        class Eager:
+            async def send(self, request: HttpRequest, /) -> HttpResponse:
+                return HttpResponse(206, {"Content-Type": "application/json"}, b'{"runId": "r", "status": "success"}')
+
+        return [str(finding) for finding in diagnose(await examine(Eager(), TOKEN), "api.deepnote.com")]
+
+    findings = run_virtual(main())
+    assert any(re.search(r"differs. run that does not exist: status 206", found) for found in findings)
+    assert any(re.search(r"differs. me: status 206", found) for found in findings)
+
+
 def test_content_that_is_declared_otherwise_is_named():
     seen = altered(Content_Type="text/plain")
     assert seen.of("run").found == "JSON, declared as text/plain"
@@ -286,6 +299,12 @@ def test_a_refused_key_ends_it_after_one_request():
     assert seen.differing == [str(seen.of("me"))]
     assert "the key is refused" in seen.of("me").why
     assert "another-token" not in seen.text
+
+
+def test_a_service_that_falls_silent_is_left_alone_after_two_calls():
+    seen = checked(broken(Fault("hang", path="/v2/projects")), notebook=True)
+    assert [exchange.label for exchange in seen.exchanges[-2:]] == ["projects", "projects, 100 a page"]
+    assert reached(seen.exchanges)
 
 
 def test_one_that_breaks_off_half_way_is_still_read_where_it_answers():
