@@ -103,7 +103,7 @@ def _traits(exchanges: Sequence[Exchange]) -> Iterator[Trait]:
 
 def dialect_of(traits: Iterable[Trait]) -> Dialect:
     """The dialect that all signs agree on."""
-    spoken = {trait.dialect for trait in traits}
+    spoken: set[Dialect] = {trait.dialect for trait in traits}
     if len(spoken) == 2:
         return "mixed"
     return spoken.pop() if spoken else "unknown"

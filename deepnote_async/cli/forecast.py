@@ -152,6 +152,8 @@ async def _live(plan: Plan, progress: Progress) -> Forecast:
         ) as client,
         client.run_many(requests, max_in_flight=plan.room, snapshot="inline" if plan.snapshot else None) as batch,
     ):
+        # Its jitter, too: the same plan gives the same forecast.
+        client._session.core.rng.seed(plan.seed)  # noqa: SLF001 - no user has a use for it
         async for result in batch:
             if result.run is not None:
                 known[result.run.run_id] = service.clock()

@@ -43,7 +43,7 @@ def plan(
     told: Annotated[bool, typer.Option("--told", help="The client is told the limit and need not find it.")] = False,
     snapshot: Annotated[bool, typer.Option("--snapshot", help="The outputs of every run are fetched, too.")] = False,
     latency: Annotated[float, typer.Option(min=0, help="Of an answer, in seconds.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Another one draws other lengths.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same gives the same forecast, another draws other lengths.")] = 1,
     as_json: Annotated[
         bool | None,
         typer.Option("--json/--text", help="One JSON object, or text (default: text on a terminal)."),

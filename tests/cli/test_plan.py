@@ -90,6 +90,11 @@ def test_what_cannot_be_is_a_usage_error(arguments, message):
     assert message in result.output
 
 
+def test_the_same_plan_gives_the_same_forecast():
+    plan = Plan(runs=60, median=5.0, notebooks=3, failures=0.1)
+    assert forecast(plan) == forecast(plan) != forecast(attrs.evolve(plan, seed=2))
+
+
 def test_progress_hears_of_every_run():
     heard = []
     seen = forecast(Plan(runs=7, median=5.0), lambda known, seconds: heard.append((known, seconds)))
