@@ -76,7 +76,10 @@ def root(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def callback(context: typer.Context, **given: Any) -> None:
+        typed = {name: given[name] for name in TYPED if given[name] is not None}
         context.obj = _taken(given)
+        # Commands with options of the same names but no Common find what was typed before them as their default.
+        context.default_map = dict.fromkeys(context.command.commands, typed)  # type: ignore[attr-defined]
         function(**given)
 
     return _with_parameters(callback, function, hidden=False)

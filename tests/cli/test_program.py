@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from deepnote_async.cli.app import Commands
 from deepnote_async.testing import Input
 
-COMMANDS = ("me", "projects", "notebooks", "runs", "run", "run-many", "ledger", "demo", "fake-server")
+COMMANDS = ("me", "projects", "notebooks", "runs", "run", "run-many", "plan", "ledger", "doctor", "demo", "fake-server")
 GROUPS = {
     "projects": ("list", "create", "get", "delete"),
     "notebooks": ("create", "get", "inputs", "runs", "delete"),
@@ -51,7 +52,7 @@ def test_every_command_has_a_line_a_help_and_an_example():
     for path in paths:
         done = CliRunner().invoke(app, [*path, "--help"], prog_name="deepnote-async")
         assert done.exit_code == 0, done.output
-        assert f"Example:\n    deepnote-async {' '.join(path)}" in done.output
+        assert re.search(rf"Example:\s+deepnote-async {' '.join(path)}\b", done.output), done.output
     for group, names in GROUPS.items():
         listed = CliRunner().invoke(app, [group, "--help"]).output
         assert [name for name in names if f"\n  {name} " not in listed] == []
@@ -76,6 +77,7 @@ def test_help_costs_little():
     assert statistics.median(taken) < 0.35, taken
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_help_answers_at_once_on_a_quiet_machine():
     taken = [seconds for seconds, _ in help_times()]
@@ -96,6 +98,7 @@ async def test_options_stand_before_or_after_the_command(here, fake):
     for arguments in (("--table", "me"), ("me", "--table")):
         done = await here(*arguments)
         assert "user email" in done.out
+    assert (await here("--base-url", "http://127.0.0.1:1", "doctor")).status == 3
     done = await here("me", "--token", "wrong")
     assert done.status == 3
     assert "401" in done.err
