@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,30 +12,26 @@ from .. import __version__
 from ..errors import DeepnoteError
 from .common import root
 from .exits import FAILED, LEFT, PROGRAM, USAGE, say, tell
-from .lazy import PLAIN, LazyGroup, Place
+from .lazy import PLAIN, Place, lazy_group
 
-__all__ = ["app", "run"]
-
-
-class Commands(LazyGroup):
-    """All there are, in the order in which --help lists them."""
-
-    places: ClassVar = {
-        "me": Place("me", "me", "Who the API key belongs to."),
-        "projects": Place("projects", "app", "Projects: list, create, get, delete."),
-        "notebooks": Place("notebooks", "app", "Notebooks: create, get, delete, runs, inputs."),
-        "runs": Place("runs", "app", "Runs: start, get, wait, outputs, download."),
-        "run": Place("run", "run", "Run a notebook, wait for it and print its outputs."),
-        "run-many": Place("run_many", "run_many", "Run a notebook for every row of a file or a grid."),
-        "plan": Place("plan", "plan", "Forecast a batch: its duration, its requests, what holds it up."),
-        "ledger": Place("ledger", "app", "Look into a batch's ledger."),
-        "doctor": Place("doctor", "doctor", "Hold a service against what the client expects, for a bug report."),
-        "demo": Place("demo", "demo", "Hundreds of runs, on an embedded service."),
-        "fake-server": Place("fake_server", "fake_server", "A model of the service on this machine, to try things on."),
-    }
+__all__ = ["PLACES", "app", "run"]
 
 
-app: typer.Typer = typer.Typer(cls=Commands, no_args_is_help=True, **PLAIN | {"add_completion": True})
+# In the order in which --help lists them.
+PLACES: Final[Mapping[str, Place]] = {
+    "me": Place("me", "me", "Who the API key belongs to."),
+    "projects": Place("projects", "app", "Projects: list, create, get, delete."),
+    "notebooks": Place("notebooks", "app", "Notebooks: create, get, delete, runs, inputs."),
+    "runs": Place("runs", "app", "Runs: start, get, wait, outputs, download."),
+    "run": Place("run", "run", "Run a notebook, wait for it and print its outputs."),
+    "run-many": Place("run_many", "run_many", "Run a notebook for every row of a file or a grid."),
+    "plan": Place("plan", "plan", "Forecast a batch: its duration, its requests, what holds it up."),
+    "ledger": Place("ledger", "app", "Look into a batch's ledger."),
+    "doctor": Place("doctor", "doctor", "Hold a service against what the client expects, for a bug report."),
+    "demo": Place("demo", "demo", "Hundreds of runs, on an embedded service."),
+    "fake-server": Place("fake_server", "fake_server", "A model of the service on this machine, to try things on."),
+}
+app: typer.Typer = typer.Typer(cls=lazy_group(PLACES), no_args_is_help=True, **PLAIN | {"add_completion": True})
 
 
 def _version(asked: bool) -> None:

@@ -8,13 +8,15 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
 
 import typer
 
 from .exits import LEFT, hushed
 
 if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
     from ..client import DeepnoteClient
     from ..ratelimit import TokenBucket
 
@@ -79,7 +81,7 @@ def root(function: Callable[..., None]) -> Callable[..., None]:
         typed = {name: given[name] for name in TYPED if given[name] is not None}
         context.obj = _taken(given)
         # Commands with options of the same names but no Common find what was typed before them as their default.
-        context.default_map = dict.fromkeys(context.command.commands, typed)  # type: ignore[attr-defined]
+        context.default_map = dict.fromkeys(cast("TyperGroup", context.command).commands, typed)
         function(**given)
 
     return _with_parameters(callback, function, hidden=False)

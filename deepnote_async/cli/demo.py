@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -184,5 +184,5 @@ def _report(board: Board, ways: list[Tally]) -> int:
     return OK if ours.succeeded == ours.wanted else FAILED
 
 
-demo = with_common(_demo)
+demo: Callable[..., Any] = with_common(_demo)
 demo.__dict__["epilog"] = epilog("deepnote-async demo --compare")

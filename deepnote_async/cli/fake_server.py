@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -68,5 +69,5 @@ def _say_ready(common: Common, url: str, token: str, notebooks: list[str]) -> No
     typer.echo(f"\nexport DEEPNOTE_BASE_URL={url} DEEPNOTE_TOKEN={token}")
 
 
-fake_server = with_common(_fake_server)
+fake_server: Callable[..., Any] = with_common(_fake_server)
 fake_server.__dict__["epilog"] = epilog("deepnote-async fake-server --rate 50 --time-scale 10 --notebooks 2")

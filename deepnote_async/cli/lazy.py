@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LazyGroup", "Place", "loaded"]
+__all__ = ["PLAIN", "Place", "lazy_group", "loaded"]
 
 # rich's help takes twice as long to load as the rest, and locals in a pretty traceback could show the API key.
 PLAIN: Final[Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
@@ -26,22 +26,21 @@ class Place(NamedTuple):
     help: str
 
 
-class LazyGroup(TyperGroup):
-    """Commands of :attr:`places`; subclass it to say which."""
+def lazy_group(places: Mapping[str, Place]) -> type[Any]:
+    """The class of a group with these commands: a ``typer.Typer(cls=...)``."""
 
-    places: ClassVar[Mapping[str, Place]] = {}
+    class LazyGroup(TyperGroup):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            for name, place in places.items():
+                self.commands[name] = TyperCommand(name, help=place.help, rich_markup_mode=None)
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.commands.update(
-            {name: TyperCommand(name, help=place.help, rich_markup_mode=None) for name, place in self.places.items()}
-        )
+        def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+            """Find the command that is to be run, or whose words are to be completed, and load it."""
+            name, command, rest = super().resolve_command(ctx, args)
+            return name, command if name is None else loaded(name, places[name]), rest
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Find the command that is to be run, or to complete its words, and load it."""
-        name, command, rest = super().resolve_command(ctx, args)
-        place = self.places.get(name or "")
-        return name, command if place is None else loaded(name or "", place), rest
+    return LazyGroup
 
 
 def loaded(name: str, place: Place) -> Any:

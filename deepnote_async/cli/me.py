@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from .common import Common, epilog, with_common
 from .progress import noticed
 from .render import jsonable, print_json, print_record
@@ -20,5 +23,5 @@ async def _me(common: Common) -> None:
     print_record(flat | {"access_level": found["access_level"]})
 
 
-me = with_common(_me)
+me: Callable[..., Any] = with_common(_me)
 me.__dict__["epilog"] = epilog("deepnote-async me")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,5 +74,5 @@ def _failure(run: Run) -> Exception:
     return RunFailedError(run)
 
 
-run = with_common(_run)
+run: Callable[..., Any] = with_common(_run)
 run.__dict__["epilog"] = epilog("deepnote-async run NOTEBOOK -i region=EU -i verbose:=true --timeout 600")

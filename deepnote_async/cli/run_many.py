@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -83,5 +83,5 @@ def _run_many(
     return work()
 
 
-run_many = with_common(_run_many)
+run_many: Callable[..., Any] = with_common(_run_many)
 run_many.__dict__["epilog"] = epilog("deepnote-async run-many NOTEBOOK --inputs params.csv --ledger nightly.sqlite")

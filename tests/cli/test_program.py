@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from deepnote_async.cli.app import Commands
+from deepnote_async.cli.app import PLACES
 from deepnote_async.testing import Input
 
 COMMANDS = ("me", "projects", "notebooks", "runs", "run", "run-many", "plan", "ledger", "doctor", "demo", "fake-server")
@@ -46,7 +46,7 @@ def test_every_command_has_a_line_a_help_and_an_example():
 
     from deepnote_async.cli.app import app
 
-    assert tuple(Commands.places) == COMMANDS
+    assert tuple(PLACES) == COMMANDS
     paths = [(name,) for name in COMMANDS if name not in GROUPS]
     paths += [(group, name) for group, names in GROUPS.items() for name in names]
     for path in paths:
