@@ -61,7 +61,8 @@ class Fan:
 
     def hear(self, run: Run) -> None:
         """Take in a run's new status."""
-        self._status[run.run_id] = str(run.status)
+        # One that has ended and is still awaited has its outputs to be read.
+        self._status[run.run_id] = "outputs to come" if run.is_terminal else str(run.status)
         self._since.setdefault(run.run_id, self._elapsed())
 
     async def drive(self, client: DeepnoteClient, batch: RunBatch) -> int:

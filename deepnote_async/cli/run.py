@@ -55,8 +55,11 @@ async def _awaited(common: Common, client: DeepnoteClient, request: RunRequest) 
         nonlocal status
         status = str(run.status)
 
+    def told() -> str:
+        return f"{f'run {run_id}: ' if run_id else ''}{status}, {seconds(loop.time() - began)}"
+
     try:
-        async with shown(common, lambda: f"run {run_id}: {status}, {seconds(loop.time() - began)}"):
+        async with shown(common, told):
             deadline = None if common.timeout is None else began + common.timeout
             started = await client.runs.start(request, deadline)
             run_id, status = started.run_id, str(started.status)

@@ -71,6 +71,24 @@ async def test_a_wrong_column_is_refused_before_anything_starts(here, fake, tmp_
     assert "rows.csv, line 2: the notebook has no input 'regoin': did you mean 'region'?" in done.err
 
 
+async def test_in_a_pipe_progress_is_a_line_now_and_then(here, fake, monkeypatch):
+    monkeypatch.setattr("deepnote_async.cli.progress.UNNOTICED", 0.1)
+    monkeypatch.setattr("deepnote_async.cli.progress.LINE", 0.4)
+    command = ("run-many", fake.notebook("report").stalls().id, "--grid", "n=1,2", "--timeout", "1.5", "--no-check")
+    lines = (await here(*command)).err.splitlines()
+    assert re.match(r"0 of 2 ended \(0 succeeded, 0 failed\) · 2 in flight \(.*\) · \S+ of 5.0 requests/s", lines[1])
+    assert len(lines) >= 3
+    assert (await here(*command, "--quiet")).err == ""
+
+
+async def test_what_cannot_be_a_ledger_is_wrong_usage(here, fake, tmp_path):
+    (tmp_path / "l.sqlite").write_text("no ledger")
+    done = await here("run-many", fake.notebook("report").id, "--grid", "n=1", "--ledger", tmp_path / "l.sqlite")
+    assert (done.status, done.out) == (2, "")
+    assert "l.sqlite" in done.err.splitlines()[-1]
+    assert not fake.service.runs
+
+
 async def test_a_ledger_is_shown(here, fake, tmp_path):
     notebook = fake.notebook("report").fails("X: y", after=1, times=1).succeeds(after=1)
     again = ("run-many", notebook.id, "--grid", "n=1,2", "--ledger", tmp_path / "l.sqlite", "--max-in-flight", 1)
