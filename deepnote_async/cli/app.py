@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
@@ -57,6 +58,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status; every error ends here, in one line."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # outputs may hold what no encoding has, as half a surrogate
     try:
         status = typer.main.get_command(app).main(arguments, PROGRAM, standalone_mode=False)
     except typer.Abort:

@@ -53,7 +53,8 @@ def run_record(run: Run) -> dict[str, Any]:
 
 def print_json(record: Any) -> None:
     """One line, at once, for a program may be waiting for it."""
-    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json.dumps(record, ensure_ascii=plain) + "\n")
     sys.stdout.flush()
 
 
