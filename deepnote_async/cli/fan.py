@@ -137,7 +137,10 @@ class Fan:
 
     def _sum_up(self, batch: RunBatch) -> None:
         if self._shown:
-            print_table(columns_of(self._shown, COLUMNS), sorted(self._shown, key=itemgetter("index")))
+            records = sorted(self._shown, key=itemgetter("index"))
+            print_table(columns_of(records, COLUMNS), records[:TABLE])
+            if len(records) > TABLE:
+                say(f"... and {len(records) - TABLE} more that are not well; --json tells of all.")
         stats = batch.stats
         words = [f"{stats.succeeded} of {self._total} succeeded", f"{stats.failed} failed"]
         errors, unread = stats.errors - self._taken_back, self._total - stats.read + self._taken_back
@@ -156,12 +159,14 @@ class Fan:
         batch = self._batch
         if batch is None:
             return
+        ended = batch.stats.ended
         batch.stop(None, "Ctrl-C")
-        going = batch.running
-        waiting = self._total - batch.stats.started
+        going, in_flight = batch.running, batch.stats.in_flight
+        waiting = self._total - ended - in_flight
+        on_wire = f" and {in_flight - len(going)} being started" if in_flight > len(going) else ""
         behind_it = "\n" if sys.stderr.isatty() else ""  # the terminal's own ^C
         say(
-            f"{behind_it}Nothing more is started. Still awaited: {_runs(going)}; not started: {waiting}."
+            f"{behind_it}Nothing more is started. Still awaited: {_runs(going)}{on_wire}; not started: {waiting}."
             f" {self._again()} Ctrl-C again leaves at once; the runs go on."
         )
 

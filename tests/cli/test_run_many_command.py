@@ -60,6 +60,15 @@ async def test_a_refused_key_is_the_api_s(here, fake):
     assert "check the key" in done.json()[0]["error"]
 
 
+async def test_a_table_is_no_longer_than_a_screen(here, fake):
+    notebook = fake.notebook("report").succeeds(after=0.1)
+    command = ("run-many", notebook.id, "--grid", f"n={','.join(map(str, range(60)))}", "--no-check", "--table")
+    done = await here(*command, "--token", "wrong")
+    assert done.out.count("check the key") == 40
+    assert "... and 20 more" in done.err
+    assert (await here("run-many", notebook.id, "--grid", "n=1,2", "--table")).out.count("success") == 2
+
+
 async def test_a_wrong_column_is_refused_before_anything_starts(here, fake, tmp_path):
     notebook = fake.notebook("report")
     notebook.inputs = [Input("region")]
