@@ -5,7 +5,6 @@ Source: https://deepnote.com/docs/api-reference/runs
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -39,6 +38,8 @@ def _faults(inputs: Mapping[str, Any], notebook: Notebook) -> Iterator[str]:
 
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
+    import difflib
+
     names = [*known]
     close = difflib.get_close_matches(wrong.lower(), {name.lower(): name for name in names}, n=1, cutoff=0.5)
     if close:

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Final, Self
 
 import attrs
 
-from .documents import blocks_of
 from .errors import DeepnoteError, RunFailedError
 from .outputs import DataFrameOutput, Output, RunFailure, failure_of, joined_text, read_outputs
 
@@ -182,6 +181,8 @@ class Run:
         """
         if self.snapshot_blocks or not self.snapshot_content:
             return read_outputs(self.snapshot_blocks or [])
+        from .documents import blocks_of
+
         return read_outputs(blocks_of(self.snapshot_content, self.notebook_id))
 
     @property

@@ -209,6 +209,10 @@ project:
             "n": "=",
         }
 
+    def test_a_number_of_too_many_digits_is_text(self) -> None:
+        content = f"project: {{notebooks: [{{blocks: [{{id: b, outputs: [{{data: {{n: {'1' * 5000}}}}}]}}]}}]}}"
+        assert run_of_document(content).outputs[0].data == {"n": "1" * 5000}
+
     def test_of_a_project_only_the_run_s_notebook_counts(self) -> None:
         pages = [{"id": key, "blocks": blocks(made.printed(key), id=key)} for key in ("other", BOOK.replace("-", ""))]
         assert run_of_document(document(pages)).text() == BOOK.replace("-", "")

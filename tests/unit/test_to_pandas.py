@@ -161,6 +161,8 @@ def test_a_frame_of_mixed_types_with_missing_values() -> None:
             NEW_YEAR,
         ),
         ("timestamp[us, tz=UTC][pyarrow]", ["2026-01-02"], "datetime64[us, UTC]", NEW_YEAR),
+        ("datetime64[ns]", ["2026-01-02T00:00Z", None], "datetime64[ns, UTC]", NEW_YEAR),
+        ("object", ["2026-01-02 00:00+01:00"], "object", "2026-01-02 00:00+01:00"),
         ("int64[pyarrow]", [1, "<NA>"], "Int64", 1),
         ("decimal(10,2)", ["1.10", None], "object", Decimal("1.10")),
         ("array<int>", [[1, 2], None], "object", [1, 2]),
@@ -204,6 +206,13 @@ def test_what_its_type_does_not_fit_stays_as_it_came(dtype: Any, values: list[An
     frame = DataFrameOutput(columns=({"name": "x", "dtype": dtype},), rows=rows).to_pandas()
     assert frame["x"].dtype == object
     assert frame["x"].tolist() == values
+
+
+def test_times_of_several_zones_that_their_type_does_not_name_are_told_in_utc() -> None:
+    rows = ({"x": "2026-01-02 00:00:00+00:00"}, {"x": "2026-01-02 02:00:00+02:00"})
+    frame = DataFrameOutput(columns=({"name": "x", "dtype": "datetime64[us]"},), rows=rows).to_pandas()
+    assert frame["x"].tolist() == [NEW_YEAR, NEW_YEAR]
+    assert str(frame["x"].dtype) == "datetime64[us, UTC]"
 
 
 def test_an_index_comes_back_and_odd_columns_are_borne() -> None:
