@@ -26,9 +26,9 @@ PLACES: Final[Mapping[str, Place]] = {
     "runs": Place("runs", "app", "Runs: start, get, wait, outputs, download."),
     "run": Place("run", "run", "Run a notebook, wait for it and print its outputs."),
     "run-many": Place("run_many", "run_many", "Run a notebook for every row of a file or a grid."),
-    "plan": Place("plan", "plan", "Forecast a batch: its duration, its requests, what holds it up."),
+    "plan": Place("plan", "plan", "Forecast how long a batch takes, and its requests."),
     "ledger": Place("ledger", "app", "Look into a batch's ledger."),
-    "doctor": Place("doctor", "doctor", "Hold a service against what the client expects, for a bug report."),
+    "doctor": Place("doctor", "doctor", "Compare a service with what the client expects."),
     "demo": Place("demo", "demo", "Hundreds of runs, on an embedded service."),
     "fake-server": Place("fake_server", "fake_server", "A model of the service on this machine, to try things on."),
 }
