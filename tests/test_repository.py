@@ -39,10 +39,11 @@ def test_the_top_level_holds_what_its_owner_asked_for():
 
 
 def test_an_import_loads_no_extra():
-    program = "import json, sys, deepnote_async; print(json.dumps(sorted(sys.modules)))"
+    program = "import json, sys; from deepnote_async import *; print(json.dumps(sorted(sys.modules)))"
     # -I: neither this folder nor the environment adds a module of its own.
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
+    assert {"deepnote_async.client", "aiohttp"} <= set(loaded)
     assert not {name.partition(".")[0] for name in loaded} & EXTRAS
     assert not {"deepnote_async.testing", "deepnote_async.cli"} & set(loaded)
 

@@ -12,10 +12,10 @@ _NEEDED = {"typer", "rich", "click"}
 def main() -> None:
     """The entry point."""
     try:
-        from .app import app
+        from .app import run
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _NEEDED:
             raise
         sys.stderr.write("The command line needs two more packages: pip install 'deepnote-async[cli]'\n")
         sys.exit(2)
-    app()
+    sys.exit(run())

@@ -1,27 +1,38 @@
-"""The commands of ``deepnote-async``."""
+"""The commands of ``deepnote-async``: their table, and the one place where the program ends."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Final
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from .. import __version__
 from ..errors import DeepnoteError
-from .board import Board
-from .demo import RealService, on_embedded_service, on_real_service
-from .ledger import app as ledger
-from .tally import Tally
+from .common import root
+from .exits import FAILED, LEFT, PROGRAM, USAGE, say, tell
+from .lazy import PLAIN, Place, lazy_group
 
-__all__ = ["app"]
+__all__ = ["PLACES", "app", "run"]
 
-# Locals in a traceback could show the API key.
-app: typer.Typer = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(ledger, name="ledger")
 
-LEFT: Final = 130  # the exit status of a program that Ctrl-C has ended
+# In the order in which --help lists them.
+PLACES: Final[Mapping[str, Place]] = {
+    "me": Place("me", "me", "Who the API key belongs to."),
+    "projects": Place("projects", "app", "Projects: list, create, get, delete."),
+    "notebooks": Place("notebooks", "app", "Notebooks: create, get, delete, runs, inputs."),
+    "runs": Place("runs", "app", "Runs: start, get, wait, outputs, download."),
+    "run": Place("run", "run", "Run a notebook, wait for it and print its outputs."),
+    "run-many": Place("run_many", "run_many", "Run a notebook for every row of a file or a grid."),
+    "plan": Place("plan", "plan", "Forecast how long a batch takes, and its requests."),
+    "ledger": Place("ledger", "app", "Look into a batch's ledger."),
+    "doctor": Place("doctor", "doctor", "Compare a service with what the client expects."),
+    "demo": Place("demo", "demo", "Hundreds of runs, on an embedded service."),
+    "fake-server": Place("fake_server", "fake_server", "A model of the service on this machine, to try things on."),
+}
+app: typer.Typer = typer.Typer(cls=lazy_group(PLACES), no_args_is_help=True, **PLAIN | {"add_completion": True})
 
 
 def _version(asked: bool) -> None:
@@ -30,62 +41,51 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog=f"\b\nExample:\n  {PROGRAM} run NOTEBOOK -i region=EU --timeout 600\n\n"
+    "\b\nExit status: 0 well, 1 a run failed, 2 wrong usage, 3 the API, 4 timed out, 130 Ctrl-C"
+)
+@root
 def about(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Run Deepnote notebooks by the hundred and await them all."""
+    """Run Deepnote notebooks, one or hundreds, and await them. The options stand before or after the command."""
 
 
-@app.command()
-def demo(
-    runs: Annotated[int, typer.Option(min=1, help="How many runs to start.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of the embedded service: the lengths of its runs.")] = 1,
-    compare: Annotated[bool, typer.Option("--compare", help="Show the naive way beside ours.")] = False,
-    base_url: Annotated[
-        str | None, typer.Option(help="The real service [default: DEEPNOTE_BASE_URL or https://api.deepnote.com].")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(envvar="DEEPNOTE_TOKEN", help="API key for the real service.", show_default=False)
-    ] = None,
-    notebook: Annotated[str | None, typer.Option(help="Run this notebook on the real service.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before starting real runs.")] = False,
-) -> None:
-    """Start many runs of one notebook, await them all and show what came of them.
-
-    Without --notebook the runs go to an embedded service and cost nothing.
-    """
-    board = Board(Console())
-    if notebook is None:
-        if base_url is not None:
-            raise typer.BadParameter("name the notebook to run there with --notebook", param_hint="--base-url")
-        work = on_embedded_service(board, runs=runs, seed=seed, compare=compare)
-    else:
-        if compare:
-            raise typer.BadParameter("the naive way is shown on the embedded service only", param_hint="--compare")
-        if not yes:
-            typer.confirm(
-                f"This starts {runs} real runs of notebook {notebook}, which cost machine time. Go on?", abort=True
-            )
-        work = on_real_service(board, RealService(notebook, token, base_url), runs=runs)
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status; every error ends here, in one line."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # outputs may hold what no encoding has, as half a surrogate
     try:
-        ways = asyncio.run(work)
+        status = typer.main.get_command(app).main(arguments, PROGRAM, standalone_mode=False)
+    except typer.Abort:
+        say("Aborted.")
+        return FAILED
     except KeyboardInterrupt:
-        board.say("Left; runs that were started go on.")
-        raise typer.Exit(LEFT) from None
-    except DeepnoteError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise typer.Exit(1) from None
-    _report(board, ways)
-    raise typer.Exit(0 if ways[0].succeeded == runs else 1)
+        return LEFT
+    except (DeepnoteError, OSError) as error:
+        return tell(error, debug=debug)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            if debug:
+                raise
+            say(f"{PROGRAM}: error: {type(error).__name__}: {error} (a fault of the program: --debug shows where)")
+            return FAILED
+        return _misused(error)
+    return status if isinstance(status, int) else 0
 
 
-def _report(board: Board, ways: list[Tally]) -> None:
-    board.say("")
-    board.results(ways)
-    for tally in ways:
-        if tally.reasons:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
-            board.say(f"\n{tally.name} gave up {tally.abandoned} of {tally.wanted} runs: {reasons}.")
+def _misused(error: Any) -> int:
+    """Say what is wrong with the words typed; they come from typer, whose class for them is its own secret."""
+    context: Any = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        say(context.get_help())
+        return USAGE
+    path = PROGRAM if context is None else context.command_path
+    say(f"{PROGRAM}: error: {' '.join(error.format_message().split())} (see {path} --help)")
+    return USAGE

@@ -1,27 +1,31 @@
-"""The demo: many runs of one notebook, fanned out and awaited, on an embedded service or on the real one."""
+"""``deepnote-async demo``: many runs of one notebook, fanned out and awaited, on an embedded or the real service."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
+import typer
+from rich.console import Console
 
 from ..client import DeepnoteClient
 from ..run_request import RunRequest, grid
 from ..settings import PollPolicy
 from ..testing import FakeProcess
+from .board import Board
+from .common import Common, epilog, with_common
+from .exits import API, FAILED, OK, say
 from .naive import run_naively
 from .tally import Tally
 
 if TYPE_CHECKING:
     from ..models import Run
-    from .board import Board
 
-__all__ = ["RealService", "on_embedded_service", "on_real_service"]
+__all__ = ["RealService", "demo", "on_embedded_service", "on_real_service"]
 
 OURS: Final = "deepnote-async"
 LIMIT: Final = 50  # requests a second, of real time
@@ -132,3 +136,53 @@ async def _drawn(board: Board, ways: Sequence[Tally]) -> AsyncIterator[None]:
             yield
         finally:
             drawing.cancel()
+
+
+async def _demo(
+    common: Common,
+    runs: Annotated[int, typer.Option(min=1, help="How many runs to start.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of the embedded service: the lengths of its runs.")] = 1,
+    compare: Annotated[bool, typer.Option("--compare", help="Show the naive way beside ours.")] = False,
+    notebook: Annotated[str | None, typer.Option(help="Run this notebook on the real service.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before starting real runs.")] = False,
+) -> int:
+    """Start many runs of one notebook, await them all and show what came of them.
+
+    Without --notebook the runs go to an embedded service and cost nothing.
+    """
+    board = Board(Console())
+    if notebook is None:
+        if common.base_url is not None:
+            raise typer.BadParameter("name the notebook to run there with --notebook", param_hint="--base-url")
+        work = on_embedded_service(board, runs=runs, seed=seed, compare=compare)
+    else:
+        if compare:
+            raise typer.BadParameter("the naive way is shown on the embedded service only", param_hint="--compare")
+        if not yes:
+            typer.confirm(
+                f"This starts {runs} real runs of notebook {notebook}, which cost machine time. Go on?", abort=True
+            )
+        work = on_real_service(board, RealService(notebook, common.token, common.base_url), runs=runs)
+    try:
+        ways = await work
+    except asyncio.CancelledError:
+        say("Left; runs that were started go on.")
+        raise
+    return _report(board, ways)
+
+
+def _report(board: Board, ways: list[Tally]) -> int:
+    board.say("")
+    board.results(ways)
+    for tally in ways:
+        if tally.reasons:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
+            board.say(f"\n{tally.name} gave up {tally.abandoned} of {tally.wanted} runs: {reasons}.")
+    ours = ways[0]
+    if ours.abandoned:
+        return API
+    return OK if ours.succeeded == ours.wanted else FAILED
+
+
+demo: Callable[..., Any] = with_common(_demo)
+demo.__dict__["epilog"] = epilog("deepnote-async demo --compare")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from ..errors import DeepnoteError
 from ..ledger import Ledger, LedgerEntry, LedgerSummary
+from .common import Common, command
+from .lazy import PLAIN
+from .render import print_json
 
 __all__ = ["app"]
 
-app: typer.Typer = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Look into a batch's ledger.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, **PLAIN)
 
 COUNTS: Final = ("planned", "starting", "started", "unknown", "succeeded", "failed", "earlier")
 File = Annotated[Path, typer.Argument(help="The ledger.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.callback()
@@ -26,16 +25,12 @@ def about() -> None:
     """Look into a batch's ledger; this changes nothing, and a batch may be writing it."""
 
 
-@app.command()
-def show(file: File, as_json: AsJson = False) -> None:
+@command(app, "show", "deepnote-async ledger show nightly.sqlite")
+async def show(common: Common, file: File) -> None:
     """Print how many requests stand where, the runs that may still go on, and the failures."""
-    try:
-        summary, open_ones, failures = asyncio.run(_read(Ledger.open(file)))
-    except DeepnoteError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise typer.Exit(1) from None
-    if as_json:
-        typer.echo(json.dumps(_as_json(summary, open_ones, failures)))
+    summary, open_ones, failures = await _read(Ledger.open(file))
+    if common.json:
+        print_json(_as_json(summary, open_ones, failures))
         return
     for name in COUNTS:
         typer.echo(f"{name:<9} {getattr(summary, name):>7}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ __all__ = ["blocks", "document", "timestamp"]
 _YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 
 
+@functools.lru_cache(maxsize=2**16)  # a run is listed many times
 def timestamp(at: float) -> str:
     """A time as the service writes it: UTC with milliseconds."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

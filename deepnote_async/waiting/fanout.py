@@ -101,6 +101,11 @@ class RunBatch:
         """Where the batch stands."""
 
     @property
+    def running(self) -> list[str]:
+        """The ids of the runs that are awaited at this moment."""
+        return list(self._by_run)
+
+    @property
     def unfinished(self) -> list[RunResult]:
         """Starts whose runs had not ended when the batch was over: their ``run_id``, or an error if it is not known.
 

@@ -66,15 +66,11 @@ async def test_compare_shows_both_ways_and_how_far_the_naive_one_gets():
     assert "naive polling" in output
 
 
-async def test_a_real_run_is_started_only_after_a_yes():
-    async with FakeDeepnote() as fake:
-        notebook = fake.notebook("Report")
-        status, output = await run_command(
-            *("demo", "--runs", "3", "--base-url", fake.url, "--token", fake.token, "--notebook", notebook.id),
-            answer=b"n\n",
-        )
-    assert status == 1
-    assert "This starts 3 real runs" in output
+async def test_a_real_run_is_started_only_after_a_yes(here, fake):
+    notebook = fake.notebook("Report")
+    done = await here("demo", "--runs", "3", "--notebook", notebook.id, stdin="n\n")
+    assert done.status == 1
+    assert "This starts 3 real runs" in done.out + done.err
     assert not fake.calls
 
 
@@ -103,22 +99,20 @@ async def test_failed_runs_are_counted_and_tell_in_the_exit_status():
     assert re.search(r"failed +│ +1\n", output)
 
 
-async def test_a_refused_key_gives_up_in_one_line_and_no_traceback():
-    async with FakeDeepnote() as fake:
-        notebook = fake.notebook("Report")
-        status, output = await run_command(
-            *("demo", "--runs", "2", "--base-url", fake.url, "--token", "wrong", "--notebook", notebook.id, "--yes")
-        )
-    assert status == 1
-    assert "deepnote-async gave up 2 of 2 runs" in output
-    assert "Traceback" not in output
+async def test_a_refused_key_gives_up_in_one_line_and_no_traceback(here, fake):
+    notebook = fake.notebook("Report")
+    done = await here("demo", "--runs", "2", "--token", "wrong", "--notebook", notebook.id, "--yes")
+    assert done.status == 3
+    assert "deepnote-async gave up 2 of 2 runs" in done.out
+    assert "Traceback" not in done.err
 
 
-async def test_a_missing_key_is_one_line():
-    status, output = await run_command("demo", "--notebook", "some-id", "--yes")
-    assert status == 1
-    assert "no API key" in output
-    assert "Traceback" not in output
+async def test_a_missing_key_is_one_line(here, fake):
+    fake.service.token = ""
+    done = await here("demo", "--notebook", "some-id", "--yes")
+    assert done.status == 2
+    assert "no API key" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -129,7 +123,7 @@ async def test_a_missing_key_is_one_line():
         (("--runs", "0"), "--runs"),
     ],
 )
-async def test_options_that_do_not_go_together_are_refused(arguments, message):
-    status, output = await run_command("demo", *arguments)
-    assert status == 2
-    assert message in output
+async def test_options_that_do_not_go_together_are_refused(here, arguments, message):
+    done = await here("demo", *arguments)
+    assert done.status == 2
+    assert message in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import copy
 import inspect
@@ -9,6 +10,7 @@ import pickle
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -249,7 +251,15 @@ def test_all_names_of_the_package_are_importable() -> None:
 
 
 def test_nothing_public_is_missing_from_all() -> None:
-    public = {
-        name for name, value in vars(deepnote_async).items() if not name.startswith("_") and not inspect.ismodule(value)
+    source = ast.parse(Path(deepnote_async.__file__).read_text())
+    (for_checkers,) = [node for node in source.body if isinstance(node, ast.If) and not node.orelse][:1]
+    imported = {
+        name.name: node.module for node in for_checkers.body if isinstance(node, ast.ImportFrom) for name in node.names
     }
-    assert public | {"__version__"} == set(deepnote_async.__all__)
+    assert imported == deepnote_async._HOME_OF
+    assert {*imported, "__version__"} == set(deepnote_async.__all__) == set(dir(deepnote_async))
+
+
+def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Klient'"):
+        _ = deepnote_async.Klient

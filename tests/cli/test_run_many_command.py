@@ -1,0 +1,165 @@
+"""``run-many``: what it prints, how it ends, and that Ctrl-C loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+
+import pytest
+from cli_kit import Piped
+
+from deepnote_async.testing import FakeProcess, Input
+
+
+def echoed(record):
+    """The inputs as the run itself saw them."""
+    return json.loads(record["text"].removeprefix("inputs: "))
+
+
+async def test_each_row_is_a_run_and_each_result_a_line(here, fake):
+    notebook = fake.notebook("report").succeeds(after=1)
+    rows = "region,key\nEU,first\nUS,second\n"
+    done = await here("run-many", notebook.id, "--inputs", "-", "--grid", "year=2024,2025", "--outputs", stdin=rows)
+    assert done.status == 0, done.err
+    records = sorted(done.json(), key=lambda record: record["index"])
+    assert [(record["key"], echoed(record)) for record in records] == [
+        ("first year=2024", {"region": "EU", "year": "2024"}),
+        ("first year=2025", {"region": "EU", "year": "2025"}),
+        ("second year=2024", {"region": "US", "year": "2024"}),
+        ("second year=2025", {"region": "US", "year": "2025"}),
+    ]
+    assert re.fullmatch(r".* not checked\.\n4 of 4 succeeded, 0 failed, in \d.*\n", done.err, re.DOTALL)
+
+
+async def test_a_failed_run_is_a_line_too_and_the_status(here, fake):
+    notebook = fake.notebook("report").fails("KeyError: 'x'", after=1, times=1).succeeds(after=1)
+    done = await here("run-many", notebook.id, "--grid", "n=1,2", "--outputs", "--quiet", "--max-in-flight", "1")
+    assert done.status == 1
+    assert [(record["ok"], record["error"]) for record in done.json()] == [(False, "KeyError: 'x'"), (True, None)]
+
+
+async def test_after_enough_failures_nothing_more_is_started(here, fake):
+    notebook = fake.notebook("report").fails("X: y", after=1)
+    done = await here("run-many", notebook.id, "--grid", "n=1,2,3,4", "--max-in-flight", "1", "--max-failures", "2")
+    assert done.status == 1
+    assert len(notebook.runs) == 2
+    assert "2 not started" in done.err
+
+
+async def test_a_deadline_is_a_status_of_its_own(here, fake):
+    done = await here("run-many", fake.notebook("report").stalls().id, "--grid", "n=1,2", "--timeout", "1")
+    assert done.status == 4
+    assert all("runs wait" in record["error"] for record in done.json())
+
+
+async def test_a_refused_key_is_the_api_s(here, fake):
+    done = await here("run-many", fake.notebook("report").id, "--grid", "n=1", "--no-check", "--token", "wrong")
+    assert done.status == 3
+    assert "check the key" in done.json()[0]["error"]
+
+
+async def test_a_table_is_no_longer_than_a_screen(here, fake):
+    notebook = fake.notebook("report").succeeds(after=0.1)
+    command = ("run-many", notebook.id, "--grid", f"n={','.join(map(str, range(60)))}", "--no-check", "--table")
+    done = await here(*command, "--token", "wrong")
+    assert done.out.count("check the key") == 40
+    assert "... and 20 more" in done.err
+    assert (await here("run-many", notebook.id, "--grid", "n=1,2", "--table")).out.count("success") == 2
+
+
+async def test_a_wrong_column_is_refused_before_anything_starts(here, fake, tmp_path):
+    notebook = fake.notebook("report")
+    notebook.inputs = [Input("region")]
+    (tmp_path / "rows.csv").write_text("region\nEU\n")
+    assert (await here("run-many", notebook.id, "--inputs", tmp_path / "rows.csv")).status == 0
+    (tmp_path / "rows.csv").write_text("regoin\nEU\nUS\n")
+    done = await here("run-many", notebook.id, "--inputs", tmp_path / "rows.csv")
+    assert (done.status, len(notebook.runs)) == (2, 1)
+    assert "rows.csv, line 2: the notebook has no input 'regoin': did you mean 'region'?" in done.err
+
+
+async def test_in_a_pipe_progress_is_a_line_now_and_then(here, fake, monkeypatch):
+    monkeypatch.setattr("deepnote_async.cli.progress.UNNOTICED", 0.1)
+    monkeypatch.setattr("deepnote_async.cli.progress.LINE", 0.4)
+    command = ("run-many", fake.notebook("report").stalls().id, "--grid", "n=1,2", "--timeout", "1.5", "--no-check")
+    lines = (await here(*command)).err.splitlines()
+    assert re.match(r"0 of 2 ended \(0 succeeded, 0 failed\) · 2 in flight \(.*\) · \S+ of 5.0 requests/s", lines[1])
+    assert len(lines) >= 3
+    assert (await here(*command, "--quiet")).err == ""
+
+
+async def test_what_cannot_be_a_ledger_is_wrong_usage(here, fake, tmp_path):
+    (tmp_path / "l.sqlite").write_text("no ledger")
+    done = await here("run-many", fake.notebook("report").id, "--grid", "n=1", "--ledger", tmp_path / "l.sqlite")
+    assert (done.status, done.out) == (2, "")
+    assert "l.sqlite" in done.err.splitlines()[-1]
+    assert not fake.service.runs
+
+
+async def test_a_ledger_is_shown(here, fake, tmp_path):
+    notebook = fake.notebook("report").fails("X: y", after=1, times=1).succeeds(after=1)
+    again = ("run-many", notebook.id, "--grid", "n=1,2", "--ledger", tmp_path / "l.sqlite", "--max-in-flight", 1)
+    assert (await here(*again)).status == 1
+    assert (await here("ledger", "show", tmp_path / "l.sqlite")).json()[0]["counts"]["failed"] == 1
+    assert (await here(*again)).status == 1
+    assert len(notebook.runs) == 2
+    assert (await here(*again, "--rerun-failed")).status == 0
+    assert len(notebook.runs) == 3
+
+
+async def test_ctrl_c_on_a_terminal_waits_for_what_runs_and_a_second_leaves(terminal, fake, tmp_path):
+    notebook = fake.notebook("report").succeeds(after=2, times=2).stalls()
+    command = (
+        "run-many",
+        notebook.id,
+        "--grid",
+        "n=1,2,3,4,5,6",
+        "--max-in-flight",
+        3,
+        "--ledger",
+        tmp_path / "l.sqlite",
+    )
+    screen = terminal()
+    await screen.start(*command)
+    await screen.sees(
+        r"2 of 6 ended \(2 succeeded, 0 failed\) · 3 in flight \(.*?\) · [\d.]+ of [\d.]+ requests/s · 0 thr"
+    )
+    screen.type("\x03")
+    told = " ".join((await screen.sees(r"(?s)Nothing more is started.*leaves at once")).split())
+    assert "Still awaited: 3 runs (" in told
+    assert "not started: 1." in told
+    assert f"The same command, with --ledger {tmp_path / 'l.sqlite'}, goes on from here." in told
+    await asyncio.sleep(0.3)
+    screen.type("\x03")
+    assert await screen.ends() == 130
+    assert "Left. Still going: 3 runs (" in screen.shown
+    assert len(notebook.runs) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [1, 2])
+async def test_a_batch_of_300_rows_goes_on_where_it_was_left(tmp_path, presses):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("n,region\n" + "".join(f"{number},{'EU' if number % 2 else 'US'}\n" for number in range(300)))
+    async with FakeProcess(median=1.0, sigma=0.3) as service:
+        program = Piped(service)
+        command = ("run-many", service.notebooks[0], "--inputs", rows, "--ledger", tmp_path / "l.sqlite", "--outputs")
+        process = await program.start(*command)
+        for _ in range(20):
+            await asyncio.wait_for(process.stdout.readline(), 30)
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.2)
+        _, err = await process.communicate()
+        assert process.returncode == 130, err
+        assert b"Traceback" not in err
+        assert len((await service.stats())["runs"]) < 300
+        done = await program(*command)
+        assert done.status == 0, done.err
+        assert len((await service.stats())["runs"]) == 300
+    records = done.json()
+    assert sorted(record["index"] for record in records) == list(range(300))
+    assert all(echoed(record) == record["inputs"] for record in records)
+    assert {record["inputs"]["n"] for record in records} == {str(number) for number in range(300)}
