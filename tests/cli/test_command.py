@@ -74,6 +74,7 @@ async def test_a_real_run_is_started_only_after_a_yes(here, fake):
     assert not fake.calls
 
 
+@pytest.mark.slow
 async def test_real_runs_are_started_and_awaited():
     async with FakeDeepnote(time_scale=20) as fake:
         notebook = fake.notebook("Report").succeeds(after=5)

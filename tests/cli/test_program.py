@@ -121,6 +121,7 @@ async def test_projects_and_notebooks_are_made_shown_and_deleted(here, fake):
     assert gone.err.count("\n") == 1
 
 
+@pytest.mark.slow
 async def test_runs_are_started_awaited_and_read(here, fake, tmp_path):
     notebook = fake.notebook("report").succeeds(after=5, outputs=["the answer"])
     (started,) = (await here("runs", "start", notebook.id, "-i", "region=EU")).json()
@@ -235,6 +236,7 @@ async def test_deleting_is_asked_for(terminal, fake):
     assert notebook.id in fake.service.notebooks
 
 
+@pytest.mark.slow
 async def test_a_wait_is_shown_and_left_with_ctrl_c(terminal, fake):
     notebook = fake.notebook("report").stalls()
     screen = terminal()
@@ -246,6 +248,7 @@ async def test_a_wait_is_shown_and_left_with_ctrl_c(terminal, fake):
     assert "Traceback" not in screen.shown
 
 
+@pytest.mark.slow
 async def test_the_fake_server_serves_until_it_is_told():
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "deepnote_async.cli", "fake-server", "--notebooks", "2", "--api-key", "secret"),

@@ -6,6 +6,8 @@ import pytest
 
 from deepnote_async.testing import Input, outputs
 
+pytestmark = pytest.mark.slow
+
 
 async def test_it_prints_what_the_notebook_put_out(here, fake):
     notebook = fake.notebook("report").succeeds(after=5)

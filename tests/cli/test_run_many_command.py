@@ -12,6 +12,8 @@ from cli_kit import Piped
 
 from deepnote_async.testing import FakeProcess, Input
 
+pytestmark = pytest.mark.slow
+
 
 def echoed(record):
     """The inputs as the run itself saw them."""

@@ -32,6 +32,7 @@ def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.iterdir() if path.is_dir() and path.name != "__pycache__"} == {"fastapi_app"}
 
 
+@pytest.mark.slow
 async def test_quickstart_shows_the_outputs_of_a_run():
     status, output = await run_example("quickstart.py")
     assert status == 0, output

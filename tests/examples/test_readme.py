@@ -97,6 +97,7 @@ async def test_waiting_tells_of_a_failure(fake, capsys):
     assert capsys.readouterr().out == "failed: KeyError: 'region'\n"
 
 
+@pytest.mark.slow
 async def test_results_are_shown_or_why_there_are_none(fake, capsys):
     notebook = fake.service.add_notebook(inputs=["region"])
     notebook.fails(outputs=[outputs.error("KeyError: 'EU'")], after=1, times=1).succeeds(after=1, outputs=["done"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from deepnote_async import DeepnoteClient, Run, RunFailure
 from deepnote_async.testing import Access, FakeDeepnote, VirtualDeepnote, outputs
 
@@ -27,6 +29,7 @@ def looks_right(run: Run) -> None:
     assert run.failure is None
 
 
+@pytest.mark.slow
 async def test_outputs_of_a_run_by_every_way_there_is() -> None:
     async with FakeDeepnote(time_scale=60) as fake:
         notebook = fake.notebook("report").succeeds(after=1, outputs=LEFT)

@@ -105,8 +105,8 @@ async def test_thousands_who_wait_for_one_run_are_let_go_in_no_time():
 
         await cost(100)
         # Were each taken out of a list of all, ten times as many would cost a hundred times as much.
-        few = min([await cost(400) for _ in range(3)])
-        many = min([await cost(4000) for _ in range(3)])
+        few = min([await cost(300) for _ in range(3)])
+        many = min([await cost(3000) for _ in range(3)])
         assert many < 30 * few
         assert w.client.stats().watched_runs == 0
         await at_rest(w.client, before)
