@@ -82,6 +82,8 @@ class Core:
         self.reads = 0  # that succeeded
         self.on_wire = 0
         self.closed: bool = False
+        #: The steady clock of the client's event loop, in seconds; from entering on the loop's own, which is cheaper.
+        self.now: Callable[[], float] = _running_time
         self._attempt_timeout = attempt_timeout
         self._deadlines: Deadlines | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,10 +101,6 @@ class Core:
         self._at_close: list[Callable[[], None]] = []
         self.ledgers_left: dict[str, asyncio.Task[None]] = {}  # until the starts that their batches left are in them
         self._closing: asyncio.Task[None] | None = None
-
-    def now(self) -> float:
-        """The steady clock of the client's event loop, in seconds."""
-        return asyncio.get_running_loop().time()
 
     @property
     def deadlines(self) -> Deadlines:
@@ -135,6 +133,7 @@ class Core:
         if self._loop is not None:
             raise ClientClosedError("the client is entered already: use it, or make another")
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._pid = os.getpid()
         self._deadlines = Deadlines(self._attempt_timeout)
         self.clock.began(self._loop.time())
@@ -253,6 +252,10 @@ class Core:
             await asyncio.sleep(0)  # their done callbacks
         if isinstance(self.transport, AiohttpTransport):
             await self.transport.close()
+
+
+def _running_time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

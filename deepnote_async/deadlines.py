@@ -8,6 +8,7 @@ cancellation that is taken back where it was raised.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from typing import Final
 
@@ -49,13 +50,14 @@ class Guard:
 class Deadlines:
     """The deadlines of one event loop's attempts, most of them ``usual`` seconds long."""
 
-    __slots__ = ("_live", "_loop", "_queue", "_timer", "usual")
+    __slots__ = ("_live", "_loop", "_queue", "_resting", "_timer", "usual")
 
     def __init__(self, usual: float) -> None:
         self.usual: Final = usual
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._queue: deque[Guard] = deque()
         self._live = 0
+        self._resting = False  # soon to see whether the timer can go
         self._timer: asyncio.TimerHandle | None = None
 
     def guard(self, seconds: float) -> Guard:
@@ -70,17 +72,30 @@ class Deadlines:
         self._queue.append(guard)
         self._live += 1
         if self._timer is None:
-            self._timer = self._loop.call_at(guard.when, self._expire_due)
+            self._set(guard.when)
         return guard
 
     def one_stopped(self) -> None:
-        """One of the usual ones is over; with the last of them the timer goes."""
+        """One of the usual ones is over; with the last of them the timer goes.
+
+        Not at once: a task that makes one call after another would set and cancel a timer for each, at 3 % of a call.
+        """
         self._live -= 1
         if self._live == 0:
             self._queue.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if not self._resting:
+                self._resting = True
+                self._loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._resting = False
+        if self._live == 0 and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, when: float) -> None:
+        # In an empty context: it may outlast by far the call that first needs it.
+        self._timer = self._loop.call_at(when, self._expire_due, context=contextvars.Context())
 
     def _expire_due(self) -> None:
         self._timer = None
@@ -89,4 +104,4 @@ class Deadlines:
         while queue and (queue[0].task is None or queue[0].when <= now):
             queue.popleft().expire()
         if queue:
-            self._timer = self._loop.call_at(queue[0].when, self._expire_due)
+            self._set(queue[0].when)

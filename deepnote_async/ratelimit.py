@@ -171,11 +171,12 @@ class Bucket:
             self._marks.clear()
         if idle >= 0.0:
             self._wanted = False
-        self._grow(elapsed)
+        # Only while it is what holds requests back does a clean second say anything.
+        if self._wanted and self._learns:
+            self._grow(elapsed)
 
     def _grow(self, elapsed: float) -> None:
-        # Only while it is what holds requests back does a clean second say anything.
-        if not self._learns or not self._wanted or self._hint < self._rate:
+        if self._hint < self._rate:
             return
         self._pressed += elapsed
         if self._searching:
@@ -289,9 +290,6 @@ class TokenBucket:
         """Requests that may leave at once after a rest."""
         return self._bucket.capacity
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
     def take(self, reserve: float = 0.0) -> float:
         """Take a token at once and return 0.0, or return the seconds after which it is worth asking again.
 
@@ -302,7 +300,7 @@ class TokenBucket:
     async def acquire(self) -> None:
         """Wait for a token; cancelled, it has taken none."""
         # No event tells that a token is due: time does.
-        while delay := self._bucket.take(self._now()):  # noqa: ASYNC110
+        while delay := self.take():  # noqa: ASYNC110
             await asyncio.sleep(delay)
 
     def give_back(self) -> None:
@@ -311,7 +309,7 @@ class TokenBucket:
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from an answer's status and headers."""
-        self._bucket.answered(status, headers, self._now())
+        self._bucket.answered(status, headers, asyncio.get_running_loop().time())
 
     def __repr__(self) -> str:
         return f"TokenBucket(rate={self.rate:.3g}, capacity={self.capacity:.3g})"

@@ -1,9 +1,13 @@
-"""What all tests share: properties that draw the same examples on every machine."""
+"""What all tests share: the event loop they run on, and properties that draw the same examples on every machine."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
+from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Where the package is installed pytest has found it already; here it is the one of this tree, whatever is installed.
@@ -21,3 +25,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("steady")
+
+
+if os.environ.get("DEEPNOTE_TEST_LOOP") == "uvloop":
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Every test on uvloop but those in virtual time, which only asyncio's own loop can have."""
+        if item.get_closest_marker("looptime") is not None:
+            return {"asyncio": asyncio.new_event_loop}
+        return {"uvloop": importlib.import_module("uvloop").new_event_loop}

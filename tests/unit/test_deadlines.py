@@ -42,6 +42,7 @@ async def test_lengths_usual_and_not(seconds: float) -> None:
     assert now() == began + seconds
     assert await within(deadlines, seconds, seconds - 1) == "done"
     assert now() == began + 2 * seconds - 1
+    await asyncio.sleep(0)
     assert timers() == 0
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
@@ -84,8 +85,24 @@ async def test_no_timer_is_left_when_all_are_over_early() -> None:
     assert timers() == 2
     other.stop()
     first.stop()
+    await asyncio.sleep(0)
     assert timers() == 0
     assert await within(deadlines, 10.0, 20.0) == "late"
+    assert timers() == 0
+
+
+async def test_one_after_another_keep_one_timer_and_no_queue() -> None:
+    deadlines = Deadlines(10.0)
+    deadlines.guard(10.0).stop()
+    timer = deadlines._timer
+    for _ in range(100):
+        deadlines.guard(10.0).stop()
+    assert deadlines._timer is timer
+    assert not deadlines._queue
+    await asyncio.sleep(0)
+    assert timers() == 0
+    deadlines.guard(10.0).stop()
+    await asyncio.sleep(0)
     assert timers() == 0
 
 

@@ -146,7 +146,9 @@ class Simulation:
                 break
             self.now = moment
             if answer_at <= look_at:
-                self._answer(heapq.heappop(self._wire)[2])
+                look = heapq.heappop(self._wire)[2]
+                self._answer(look)
+                self.schedule.over(look)
             else:
                 self._look()
             if checked:
