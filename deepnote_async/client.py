@@ -21,6 +21,7 @@ from .errors import ConfigurationError, DeepnoteError, InvalidRequestError
 from .gate import Gate
 from .ledger import Ledger
 from .models import ClientStats, Me, Run, RunStarted
+from .outgoing import dump, query_string, required_text
 from .ratelimit import RateLimiter, TokenBucket
 from .resources.notebooks import Notebooks
 from .resources.projects import Projects
@@ -36,7 +37,7 @@ from .waiting.entries import Requests
 from .waiting.fanout import BatchOptions, RunBatch
 from .waiting.wait import OnUpdate
 from .waiting.watcher import Watcher
-from .wire import anything, dump, query_string, read_me, required_text
+from .wire import anything, read_me
 
 if TYPE_CHECKING:
     import aiohttp

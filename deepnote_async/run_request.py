@@ -21,7 +21,7 @@ import attrs
 from .errors import InvalidRequestError
 from .inputs import check_inputs
 from .models import Notebook
-from .wire import is_segment
+from .outgoing import is_segment
 
 __all__ = ["InputValue", "RunRequest", "StorageMode", "grid"]
 

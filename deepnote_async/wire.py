@@ -1,4 +1,4 @@
-"""JSON to models and back, in both dialects of the service.
+"""JSON to models, in both dialects of the service.
 
 The reference definition and the live service differ in envelopes, in the name of a run's end time and in what they
 leave out; a decoder takes whichever it is given. What the service sends beyond is kept in ``extra``; a missing id is a
@@ -11,38 +11,29 @@ import contextlib
 import importlib
 import json
 import re
-import uuid
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote, urlencode
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from .errors import DecodeError, InvalidRequestError
+from . import leaves
+from .errors import DecodeError
 from .models import (
     NOTHING_EXTRA,
-    AccessLevel,
     Me,
     Notebook,
     NotebookInput,
     Project,
-    ProjectType,
     Run,
     RunStarted,
-    RunStatus,
 )
 
 __all__ = [
     "anything",
     "decode",
-    "dump",
-    "is_segment",
     "nothing",
-    "page_query",
-    "query_string",
     "read_me",
     "read_notebook",
     "read_project",
@@ -52,8 +43,6 @@ __all__ = [
     "read_runs",
     "readable",
     "redact",
-    "required_text",
-    "segment",
 ]
 
 _loads: Callable[[bytes], Any] = json.loads
@@ -62,140 +51,6 @@ with contextlib.suppress(ImportError):  # the extra `speed`; by name, so that ty
 
 T = TypeVar("T")
 Decoder = Callable[[Any], T]
-
-
-class _UnreadableError(ValueError):
-    """A value that is not what its place asks for."""
-
-
-# Leaves. Each takes the value and, for cattrs, a type it does not need.
-
-
-def _text(value: Any, _: Any = None) -> str | None:
-    if value is None or type(value) is str:
-        return value
-    raise _UnreadableError(f"{type(value).__name__} where text belongs")
-
-
-# Ids are most of what is read of a page; nearly all of them pass without the call of is_segment.
-
-
-def _identifier(value: Any, _: Any = None) -> str:
-    if type(value) is str and ((len(value) > 2 and value.isascii()) or is_segment(value)):
-        return value
-    raise _UnreadableError("no id")
-
-
-def _identifier_or_none(value: Any, _: Any = None) -> str | None:
-    """An id that may be left out; one that no path could lead to says as little as none."""
-    if type(value) is str and ((len(value) > 2 and value.isascii()) or is_segment(value)):
-        return value
-    return None
-
-
-def _time(value: Any, _: Any = None) -> datetime | None:
-    if not value:
-        return None
-    try:
-        time = datetime.fromisoformat(value)
-        if time.tzinfo is UTC:
-            return time
-        return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise _UnreadableError("no ISO 8601 time") from None
-
-
-def _flag(value: Any, _: Any = None) -> bool | None:
-    if value is None or type(value) is bool:
-        return value
-    raise _UnreadableError(f"{type(value).__name__} where a boolean belongs")
-
-
-def _list(value: Any, _: Any = None) -> list[Any] | None:
-    if value is None or type(value) is list:
-        return value
-    raise _UnreadableError(f"{type(value).__name__} where a list belongs")
-
-
-def _mapping(value: Any, _: Any = None) -> Mapping[str, Any]:
-    return NOTHING_EXTRA if value is None else _object(value)
-
-
-def _mapping_or_none(value: Any, _: Any = None) -> Mapping[str, Any] | None:
-    return None if value is None else _object(value)
-
-
-def _anything(value: Any, _: Any = None) -> Any:
-    return value
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if type(value) is dict:
-        return value
-    raise _UnreadableError(f"{type(value).__name__} where an object belongs")
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [_object(item) for item in _list(value) or ()]
-
-
-_STATUSES: Final = {
-    str(status): status
-    for status in (
-        RunStatus.PENDING,
-        RunStatus.RUNNING,
-        RunStatus.SUCCESS,
-        RunStatus.ERROR,
-        RunStatus.INTERNAL_ERROR,
-        RunStatus.STOPPED,
-    )
-}
-
-
-def _status(value: Any, _: Any = None) -> RunStatus:
-    try:
-        return _STATUSES[value]
-    except (KeyError, TypeError):
-        if type(value) is str and value:
-            return RunStatus(value)
-    raise _UnreadableError("no status")
-
-
-def _first_status(value: Any, _: Any = None) -> RunStatus:
-    # A receipt with an id tells of a start that happened, whatever else is wrong with it.
-    return _status(value) if type(value) is str and value else RunStatus.PENDING
-
-
-def _first_time(value: Any, _: Any = None) -> datetime | None:
-    try:
-        return _time(value)
-    except _UnreadableError:
-        return None
-
-
-def _project_type(value: Any, _: Any = None) -> ProjectType | None:
-    text = _text(value)
-    return None if text is None else ProjectType(text)
-
-
-def _access_level(value: Any, _: Any = None) -> AccessLevel | None:
-    text = _text(value)
-    return None if text is None else AccessLevel(text)
-
-
-def _run_error(value: Any, _: Any = None) -> str | None:
-    """Text, or an object with a message: both have been seen."""
-    if type(value) is dict:
-        value = value.get("message") or value.get("error") or json.dumps(value)
-    return _text(value)
-
-
-def _blocks(value: Any, _: Any = None) -> list[Mapping[str, Any]]:
-    return list(_objects(value))
-
-
-def _blocks_or_none(value: Any, _: Any = None) -> list[Mapping[str, Any]] | None:
-    return None if value is None else _blocks(value)
 
 
 # Dialects: what differs between the reference definition and the live service is made one here.
@@ -300,79 +155,79 @@ _run: Final = _reader(
     Run,
     _own_names_of_run,
     ("status",),  # taken for one that goes on, a run without would be awaited for ever
-    run_id=_field("runId", _identifier),
-    notebook_id=_field("notebookId", _identifier_or_none),
-    status=_field("status", _status),
-    created_at=_field("createdAt", _time),
-    finished_at=_field("completedAt", _time),
-    error=_field("error", _run_error),
-    snapshot_status=_field("snapshotStatus", _text),
-    snapshot_content=_field("snapshotContent", _text),
-    snapshot_download_url=_field("snapshotDownloadUrl", _text),
-    snapshot_blocks=_field("snapshotBlocks", _blocks_or_none),
+    run_id=_field("runId", leaves.identifier),
+    notebook_id=_field("notebookId", leaves.identifier_or_none),
+    status=_field("status", leaves.status),
+    created_at=_field("createdAt", leaves.time),
+    finished_at=_field("completedAt", leaves.time),
+    error=_field("error", leaves.run_error),
+    snapshot_status=_field("snapshotStatus", leaves.text),
+    snapshot_content=_field("snapshotContent", leaves.text),
+    snapshot_download_url=_field("snapshotDownloadUrl", leaves.text),
+    snapshot_blocks=_field("snapshotBlocks", leaves.blocks_or_none),
 )
 _run_started: Final = _reader(
     RunStarted,
     _own_names,
-    run_id=_field("runId", _identifier),
-    status=_field("status", _first_status),
-    created_at=_field("createdAt", _first_time),
-    notebook_id=_field("notebookId", _identifier_or_none),
+    run_id=_field("runId", leaves.identifier),
+    status=_field("status", leaves.first_status),
+    created_at=_field("createdAt", leaves.first_time),
+    notebook_id=_field("notebookId", leaves.identifier_or_none),
 )
 _input: Final = _reader(
     NotebookInput,
-    name=_field("name", _identifier),
-    type=_field("type", _text),
-    value=_field("value", _anything),
-    label=_field("label", _text),
-    options=_field("options", _list),
-    multiple=_field("multiple", _flag),
-    min=_field("min", _anything),
-    max=_field("max", _anything),
-    step=_field("step", _anything),
+    name=_field("name", leaves.identifier),
+    type=_field("type", leaves.text),
+    value=_field("value", leaves.as_it_is),
+    label=_field("label", leaves.text),
+    options=_field("options", leaves.array),
+    multiple=_field("multiple", leaves.flag),
+    min=_field("min", leaves.as_it_is),
+    max=_field("max", leaves.as_it_is),
+    step=_field("step", leaves.as_it_is),
 )
 
 
 def _inputs(value: Any, _: Any = None) -> list[NotebookInput]:
-    return _input.many(_objects(value))
+    return _input.many(leaves.objects(value))
 
 
 _notebook: Final = _reader(
     Notebook,
-    id=_field("id", _identifier),
-    name=_field("name", _text),
-    project_id=_field("projectId", _text),
-    blocks=_field("blocks", _blocks),
+    id=_field("id", leaves.identifier),
+    name=_field("name", leaves.text),
+    project_id=_field("projectId", leaves.text),
+    blocks=_field("blocks", leaves.blocks),
     inputs=_field("inputs", _inputs),
 )
 
 
 def _notebooks(value: Any, _: Any = None) -> list[Notebook]:
-    return _notebook.many(_objects(value))
+    return _notebook.many(leaves.objects(value))
 
 
 _project: Final = _reader(
     Project,
-    id=_field("id", _identifier),
-    name=_field("name", _text),
-    project_type=_field("projectType", _project_type),
-    folder_id=_field("folderId", _text),
-    created_at=_field("createdAt", _time),
-    updated_at=_field("updatedAt", _time),
-    folder=_field("folder", _mapping_or_none),
+    id=_field("id", leaves.identifier),
+    name=_field("name", leaves.text),
+    project_type=_field("projectType", leaves.project_type),
+    folder_id=_field("folderId", leaves.text),
+    created_at=_field("createdAt", leaves.time),
+    updated_at=_field("updatedAt", leaves.time),
+    folder=_field("folder", leaves.mapping_or_none),
     notebooks=_field("notebooks", _notebooks),
 )
 _me: Final = _reader(
     Me,
-    api_key=_field("apiKey", _mapping),
-    user=_field("user", _mapping),
-    workspace=_field("workspace", _mapping),
-    access_level=_field("accessLevel", _access_level),
+    api_key=_field("apiKey", leaves.mapping),
+    user=_field("user", leaves.mapping),
+    workspace=_field("workspace", leaves.mapping),
+    access_level=_field("accessLevel", leaves.access_level),
 )
 
 
 def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
-    data = _object(data)
+    data = leaves.json_object(data)
     inner = data.get(envelope)
     return inner if type(inner) is dict else data
 
@@ -399,7 +254,7 @@ def read_project(data: Any) -> Project:
 
 def read_me(data: Any) -> Me:
     """The owner of the key."""
-    return _me.one(_object(data))
+    return _me.one(leaves.json_object(data))
 
 
 def read_runs(data: Any) -> tuple[list[Run], str | None]:
@@ -413,21 +268,21 @@ def read_projects(data: Any) -> tuple[list[Project], str | None]:
 
 
 def _items(data: Any, name: str) -> list[dict[str, Any]]:
-    data = _object(data)
+    data = leaves.json_object(data)
     if name not in data:
-        raise _UnreadableError(f"no {name!r}")
+        raise leaves.UnreadableError(f"no {name!r}")
     items: list[dict[str, Any]] = data[name]
     if type(items) is list and {*map(type, items)} <= {dict}:
         return items
-    raise _UnreadableError(f"{name!r} is no list of objects")
+    raise leaves.UnreadableError(f"{name!r} is no list of objects")
 
 
 def _next_token(data: dict[str, Any]) -> str | None:
     """Null, absent and empty all end a list, and so does ``hasMore: false``."""
-    pagination = _mapping(data.get("pagination"))
+    pagination = leaves.mapping(data.get("pagination"))
     if pagination.get("hasMore") is False:
         return None
-    return _text(pagination.get("nextPageToken")) or None
+    return leaves.text(pagination.get("nextPageToken")) or None
 
 
 def decode(reader: Decoder[T], body: bytes, status: int | None = None) -> T:
@@ -435,7 +290,7 @@ def decode(reader: Decoder[T], body: bytes, status: int | None = None) -> T:
     try:
         # Where nothing is wanted, or nothing came and anything will do, there is nothing to parse.
         return reader(None if reader is nothing or (not body and reader is anything) else _loads(body))
-    except _UnreadableError as error:
+    except leaves.UnreadableError as error:
         reason = str(error)
     except KeyError as error:
         reason = f"no {error}"
@@ -468,64 +323,3 @@ def redact(text: str) -> str:
 def readable(body: bytes) -> str:
     """A body as text, whatever its bytes."""
     return body.decode("utf-8", "replace")
-
-
-# And back.
-
-
-def dump(value: Any) -> bytes:
-    """JSON for a request's body; raises :class:`InvalidRequestError` for what JSON cannot say."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"this cannot be written as JSON: {error}") from None
-
-
-def required_text(value: object, name: str) -> str:
-    """The text itself; raises :class:`InvalidRequestError` for anything else."""
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"{name} is text, not {value!r}")
-    return value
-
-
-def segment(value: object, name: str) -> str:
-    """An opaque id as one segment of a path, percent-encoded; raises :class:`InvalidRequestError` where it cannot be.
-
-    Empty, ``.`` and ``..`` would lead to another path, so they are refused.
-    """
-    text = value if isinstance(value, str) else str(value) if isinstance(value, uuid.UUID) else ""
-    if not is_segment(text):
-        raise InvalidRequestError(f"{name} is the id as text, not {value!r}")
-    # Nearly all ids are letters, digits and hyphens, and urllib takes five calls to find that these stay as they are.
-    return text if text.isascii() and text.replace("-", "").isalnum() else quote(text, safe="")
-
-
-def is_segment(text: str) -> bool:
-    """Whether a text can be one segment of a path: not empty, ``.`` or ``..``, and without lone surrogates."""
-    if text in {"", ".", ".."}:
-        return False
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def query_string(params: Mapping[str, Any] | None) -> str:
-    """Parameters as a query, those that are None left out."""
-    pairs = [
-        (name, str(item).lower() if isinstance(item, bool) else str(item))
-        for name, value in (params or {}).items()
-        for item in (value if isinstance(value, list | tuple) else [value])
-        if item is not None
-    ]
-    try:
-        return urlencode(pairs, quote_via=quote, safe="")
-    except UnicodeEncodeError:
-        raise InvalidRequestError("a parameter holds a lone surrogate, which no URL can carry") from None
-
-
-def page_query(page_size: int | None, page_token: str | None, **filters: str | None) -> str:
-    """The query of one page; raises :class:`InvalidRequestError` for a page size outside 1 to 100."""
-    if page_size is not None and (type(page_size) is not int or not 1 <= page_size <= 100):
-        raise InvalidRequestError(f"page_size is a whole number from 1 to 100, not {page_size!r}")
-    return query_string({**filters, "pageSize": page_size, "pageToken": page_token})

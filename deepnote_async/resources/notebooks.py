@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..outgoing import dump, page_query, required_text, segment
 from ..pagination import AsyncPaginator, Page
-from ..wire import dump, nothing, page_query, read_notebook, read_runs, required_text, segment
+from ..wire import nothing, read_notebook, read_runs
 
 if TYPE_CHECKING:
     from ..models import Notebook, Run

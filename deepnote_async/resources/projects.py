@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
+from ..outgoing import dump, page_query, required_text, segment
 from ..pagination import AsyncPaginator, Page
-from ..wire import dump, nothing, page_query, read_project, read_projects, required_text, segment
+from ..wire import nothing, read_project, read_projects
 
 if TYPE_CHECKING:
     from ..models import Project

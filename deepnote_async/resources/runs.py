@@ -26,10 +26,11 @@ from ..errors import (
     TransportError,
 )
 from ..models import Run, RunStarted
+from ..outgoing import dump, is_segment, query_string, segment
 from ..retry import pause_before_retry
 from ..run_request import RunRequest, StorageMode
 from ..snapshots import Snapshot, checked_delivery, may_still_come
-from ..wire import decode, dump, is_segment, query_string, read_run, read_run_started, segment
+from ..wire import decode, read_run, read_run_started
 from .notebooks import Notebooks
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ApiError, DecodeError, DeepnoteError, ServerError, TransportError
 from ..gate import Lane
+from ..outgoing import page_query
 from ..resources.notebooks import runs_path
 from ..retry import backoff
 from ..settings import RetryPolicy
-from ..wire import page_query, read_runs
+from ..wire import read_runs
 
 if TYPE_CHECKING:
     from ..session import Session

@@ -26,10 +26,11 @@ from ..errors import (
 )
 from ..gate import Lane
 from ..models import Run, RunStarted
+from ..outgoing import page_query, query_string
 from ..resources.notebooks import runs_path
 from ..resources.runs import RunRef, run_id_of, run_path
 from ..snapshots import Snapshot, may_still_come
-from ..wire import page_query, query_string, read_run, read_runs
+from ..wire import read_run, read_runs
 from .outage import Listings, Outage
 from .places import Look, Page
 from .schedule import Schedule

@@ -198,7 +198,7 @@ def in_pagination(**values: Any) -> Callable[[str, Any], Any]:
     [
         (in_runs(lambda row: row.update(machine={"gpu": 1})), r"fields, Run in a list: new: machine object.*`extra`"),
         (in_runs(lambda row: row.pop("createdAt")), r"fields, Run: missing: createdAt.*createdAt reads as absent"),
-        (in_runs(lambda row: row.pop("status")), r"run.?: the client cannot read it: no status"),
+        (in_runs(lambda row: row.pop("status")), r"run.?: the client cannot read it: no 'status'"),
         (
             in_runs(lambda row: row.update(createdAt=17)),
             r"fields, Run in a list: of another type: createdAt number where",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import string
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepnote_async import wire
-from deepnote_async.errors import DecodeError, InvalidRequestError
+from deepnote_async.errors import DecodeError
 from deepnote_async.models import Me, Notebook, Project, Run, RunStarted, RunStatus
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -473,91 +470,6 @@ def test_any_bytes_are_a_value_or_a_decode_error(body: bytes) -> None:
     for reader in [*READERS, wire.anything, wire.nothing]:
         found = outcome(reader, body)
         assert not isinstance(found, DecodeError) or found.body == wire.readable(body)
-
-
-# And back.
-
-
-@given(st.text(min_size=1).filter(lambda text: text not in {".", ".."}))
-@example("a/b")
-@example("../../me")
-@example("a?b#c")
-@example("%2e%2e")
-@example("ä\r\n ")
-def test_an_id_is_exactly_one_segment_and_comes_back(text: str) -> None:
-    try:
-        encoded = wire.segment(text, "run_id")
-    except InvalidRequestError:
-        assert any("\ud800" <= char <= "\udfff" for char in text)
-        return
-    assert set(encoded) <= set(string.ascii_letters + string.digits + "%-._~")
-    assert unquote(encoded) == text
-    parts = urlsplit(f"https://x/v2/runs/{encoded}")
-    assert parts.path.split("/")[3:] == [encoded]
-    assert not parts.query
-    assert not parts.fragment
-
-
-@pytest.mark.parametrize("text", ["", ".", "..", None, 7, b"id", ["id"], "\ud800"])
-def test_ids_that_lead_elsewhere_are_refused(text: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="run_id"):
-        wire.segment(text, "run_id")
-
-
-def test_a_uuid_is_an_id() -> None:
-    assert wire.segment(uuid.UUID(int=1), "run_id") == "00000000-0000-0000-0000-000000000001"
-
-
-@given(st.dictionaries(st.text(min_size=1), st.text(), max_size=5))
-def test_a_query_comes_back(params: dict[str, str]) -> None:
-    try:
-        query = wire.query_string(params)
-    except InvalidRequestError:
-        assert any("\ud800" <= char <= "\udfff" for char in "".join([*params, *params.values()]))
-        return
-    assert dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))) == params
-    assert not set(query) & set(' +#/?"<>')
-
-
-def test_parameters_that_are_none_are_left_out() -> None:
-    assert wire.query_string({"a": None, "b": True, "c": [1, None, False], "d": 2.5}) == "b=true&c=1&c=false&d=2.5"
-    assert wire.query_string(None) == ""
-    assert wire.query_string({}) == ""
-
-
-def test_the_query_of_a_page() -> None:
-    assert wire.page_query(None, None) == ""
-    assert wire.page_query(100, "a&b=c") == "pageSize=100&pageToken=a%26b%3Dc"
-    assert wire.page_query(1, None, nameContains="x y") == "nameContains=x%20y&pageSize=1"
-
-
-@pytest.mark.parametrize("size", [0, -1, 101, True, 1.0, "10", float("nan")])
-def test_page_sizes_outside_1_to_100_are_refused(size: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="page_size"):
-        wire.page_query(size, None)
-
-
-@given(values)
-def test_what_is_dumped_comes_back(value: Any) -> None:
-    assert json.loads(wire.dump(value)) == value
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x", object(), {b"k": 1}])
-def test_what_json_cannot_say_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="JSON"):
-        wire.dump(value)
-
-
-def test_what_is_nested_past_reason_or_in_itself_is_refused() -> None:
-    circle: list[Any] = []
-    circle.append(circle)
-    with pytest.raises(InvalidRequestError):
-        wire.dump(circle)
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    with pytest.raises(InvalidRequestError):
-        wire.dump(deep)
 
 
 @given(st.text())
