@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import batches, chart, day, foreground, instructions, ledger, mixed, overhead, scale, soak
+from . import batches, chart, day, footprint, foreground, instructions, ledger, mixed, overhead, scale, soak
 from .report import Report
 
 SEEDS: Final = 5
@@ -69,6 +69,10 @@ def _soak(options: argparse.Namespace) -> Iterator[Report]:
     yield soak.run(options.minutes)
 
 
+def _footprint(_: argparse.Namespace) -> Iterator[Report]:
+    yield footprint.run()
+
+
 def _ledger(_: argparse.Namespace) -> Iterator[Report]:
     yield ledger.run()
 
@@ -83,6 +87,7 @@ BENCHMARKS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Report]]]] =
     "day": _day,
     "overhead": _overhead,
     "instructions": _instructions,
+    "footprint": _footprint,
     "soak": _soak,
     "ledger": _ledger,
 }
