@@ -18,8 +18,29 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from . import leaves
 from .errors import DecodeError
+from .leaves import (
+    UnreadableError,
+    access_level,
+    array,
+    as_it_is,
+    blocks,
+    blocks_or_none,
+    first_status,
+    first_time,
+    flag,
+    identifier,
+    identifier_or_none,
+    json_object,
+    mapping,
+    mapping_or_none,
+    objects,
+    project_type,
+    run_error,
+    status,
+    text,
+    time,
+)
 from .models import (
     NOTHING_EXTRA,
     Me,
@@ -155,79 +176,79 @@ _run: Final = _reader(
     Run,
     _own_names_of_run,
     ("status",),  # taken for one that goes on, a run without would be awaited for ever
-    run_id=_field("runId", leaves.identifier),
-    notebook_id=_field("notebookId", leaves.identifier_or_none),
-    status=_field("status", leaves.status),
-    created_at=_field("createdAt", leaves.time),
-    finished_at=_field("completedAt", leaves.time),
-    error=_field("error", leaves.run_error),
-    snapshot_status=_field("snapshotStatus", leaves.text),
-    snapshot_content=_field("snapshotContent", leaves.text),
-    snapshot_download_url=_field("snapshotDownloadUrl", leaves.text),
-    snapshot_blocks=_field("snapshotBlocks", leaves.blocks_or_none),
+    run_id=_field("runId", identifier),
+    notebook_id=_field("notebookId", identifier_or_none),
+    status=_field("status", status),
+    created_at=_field("createdAt", time),
+    finished_at=_field("completedAt", time),
+    error=_field("error", run_error),
+    snapshot_status=_field("snapshotStatus", text),
+    snapshot_content=_field("snapshotContent", text),
+    snapshot_download_url=_field("snapshotDownloadUrl", text),
+    snapshot_blocks=_field("snapshotBlocks", blocks_or_none),
 )
 _run_started: Final = _reader(
     RunStarted,
     _own_names,
-    run_id=_field("runId", leaves.identifier),
-    status=_field("status", leaves.first_status),
-    created_at=_field("createdAt", leaves.first_time),
-    notebook_id=_field("notebookId", leaves.identifier_or_none),
+    run_id=_field("runId", identifier),
+    status=_field("status", first_status),
+    created_at=_field("createdAt", first_time),
+    notebook_id=_field("notebookId", identifier_or_none),
 )
 _input: Final = _reader(
     NotebookInput,
-    name=_field("name", leaves.identifier),
-    type=_field("type", leaves.text),
-    value=_field("value", leaves.as_it_is),
-    label=_field("label", leaves.text),
-    options=_field("options", leaves.array),
-    multiple=_field("multiple", leaves.flag),
-    min=_field("min", leaves.as_it_is),
-    max=_field("max", leaves.as_it_is),
-    step=_field("step", leaves.as_it_is),
+    name=_field("name", identifier),
+    type=_field("type", text),
+    value=_field("value", as_it_is),
+    label=_field("label", text),
+    options=_field("options", array),
+    multiple=_field("multiple", flag),
+    min=_field("min", as_it_is),
+    max=_field("max", as_it_is),
+    step=_field("step", as_it_is),
 )
 
 
 def _inputs(value: Any, _: Any = None) -> list[NotebookInput]:
-    return _input.many(leaves.objects(value))
+    return _input.many(objects(value))
 
 
 _notebook: Final = _reader(
     Notebook,
-    id=_field("id", leaves.identifier),
-    name=_field("name", leaves.text),
-    project_id=_field("projectId", leaves.text),
-    blocks=_field("blocks", leaves.blocks),
+    id=_field("id", identifier),
+    name=_field("name", text),
+    project_id=_field("projectId", text),
+    blocks=_field("blocks", blocks),
     inputs=_field("inputs", _inputs),
 )
 
 
 def _notebooks(value: Any, _: Any = None) -> list[Notebook]:
-    return _notebook.many(leaves.objects(value))
+    return _notebook.many(objects(value))
 
 
 _project: Final = _reader(
     Project,
-    id=_field("id", leaves.identifier),
-    name=_field("name", leaves.text),
-    project_type=_field("projectType", leaves.project_type),
-    folder_id=_field("folderId", leaves.text),
-    created_at=_field("createdAt", leaves.time),
-    updated_at=_field("updatedAt", leaves.time),
-    folder=_field("folder", leaves.mapping_or_none),
+    id=_field("id", identifier),
+    name=_field("name", text),
+    project_type=_field("projectType", project_type),
+    folder_id=_field("folderId", text),
+    created_at=_field("createdAt", time),
+    updated_at=_field("updatedAt", time),
+    folder=_field("folder", mapping_or_none),
     notebooks=_field("notebooks", _notebooks),
 )
 _me: Final = _reader(
     Me,
-    api_key=_field("apiKey", leaves.mapping),
-    user=_field("user", leaves.mapping),
-    workspace=_field("workspace", leaves.mapping),
-    access_level=_field("accessLevel", leaves.access_level),
+    api_key=_field("apiKey", mapping),
+    user=_field("user", mapping),
+    workspace=_field("workspace", mapping),
+    access_level=_field("accessLevel", access_level),
 )
 
 
 def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
-    data = leaves.json_object(data)
+    data = json_object(data)
     inner = data.get(envelope)
     return inner if type(inner) is dict else data
 
@@ -254,7 +275,7 @@ def read_project(data: Any) -> Project:
 
 def read_me(data: Any) -> Me:
     """The owner of the key."""
-    return _me.one(leaves.json_object(data))
+    return _me.one(json_object(data))
 
 
 def read_runs(data: Any) -> tuple[list[Run], str | None]:
@@ -268,21 +289,21 @@ def read_projects(data: Any) -> tuple[list[Project], str | None]:
 
 
 def _items(data: Any, name: str) -> list[dict[str, Any]]:
-    data = leaves.json_object(data)
+    data = json_object(data)
     if name not in data:
-        raise leaves.UnreadableError(f"no {name!r}")
+        raise UnreadableError(f"no {name!r}")
     items: list[dict[str, Any]] = data[name]
     if type(items) is list and {*map(type, items)} <= {dict}:
         return items
-    raise leaves.UnreadableError(f"{name!r} is no list of objects")
+    raise UnreadableError(f"{name!r} is no list of objects")
 
 
 def _next_token(data: dict[str, Any]) -> str | None:
     """Null, absent and empty all end a list, and so does ``hasMore: false``."""
-    pagination = leaves.mapping(data.get("pagination"))
+    pagination = mapping(data.get("pagination"))
     if pagination.get("hasMore") is False:
         return None
-    return leaves.text(pagination.get("nextPageToken")) or None
+    return text(pagination.get("nextPageToken")) or None
 
 
 def decode(reader: Decoder[T], body: bytes, status: int | None = None) -> T:
@@ -290,7 +311,7 @@ def decode(reader: Decoder[T], body: bytes, status: int | None = None) -> T:
     try:
         # Where nothing is wanted, or nothing came and anything will do, there is nothing to parse.
         return reader(None if reader is nothing or (not body and reader is anything) else _loads(body))
-    except leaves.UnreadableError as error:
+    except UnreadableError as error:
         reason = str(error)
     except KeyError as error:
         reason = f"no {error}"

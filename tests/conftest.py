@@ -31,7 +31,10 @@ if os.environ.get("DEEPNOTE_TEST_LOOP") == "uvloop":
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-        """Every test on uvloop but those in virtual time, which only asyncio's own loop can have."""
-        if item.get_closest_marker("looptime") is not None:
+        """Every test on uvloop but those that only asyncio's own loop can run: in virtual time, and on a terminal.
+
+        uvloop calls ``preexec_fn`` before the terminal is the child's.
+        """
+        if item.get_closest_marker("looptime") is not None or "terminal" in getattr(item, "fixturenames", ()):
             return {"asyncio": asyncio.new_event_loop}
         return {"uvloop": importlib.import_module("uvloop").new_event_loop}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -50,3 +51,13 @@ def test_an_import_loads_no_extra():
 
 def test_the_package_is_marked_as_typed():
     assert (ROOT / "deepnote_async" / "py.typed").is_file()
+
+
+def test_no_room_asks_the_package_itself_for_another():
+    # The package would load everything to answer, the room that asks included.
+    package = ROOT / "deepnote_async"
+    for room in package.rglob("*.py"):
+        depth = len(room.relative_to(package).parts)
+        for node in ast.walk(ast.parse(room.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is None and node.level == depth:
+                assert [name.name for name in node.names] == ["__version__"], room

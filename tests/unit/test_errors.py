@@ -8,6 +8,8 @@ import copy
 import inspect
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import deepnote_async
-from deepnote_async import errors
+from deepnote_async import _public, errors
 from deepnote_async.errors import (
     ApiError,
     ClientClosedError,
@@ -251,13 +253,24 @@ def test_all_names_of_the_package_are_importable() -> None:
 
 
 def test_nothing_public_is_missing_from_all() -> None:
-    source = ast.parse(Path(deepnote_async.__file__).read_text())
-    (for_checkers,) = [node for node in source.body if isinstance(node, ast.If) and not node.orelse][:1]
-    imported = {
-        name.name: node.module for node in for_checkers.body if isinstance(node, ast.ImportFrom) for name in node.names
-    }
-    assert imported == deepnote_async._HOME_OF
-    assert {*imported, "__version__"} == set(deepnote_async.__all__) == set(dir(deepnote_async))
+    source = ast.parse(Path(_public.__file__).read_text())
+    imported = {name.name for node in source.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert imported == set(deepnote_async.__all__) == set(dir(deepnote_async))
+
+
+def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nope"):
+        _ = deepnote_async.nope
+
+
+def test_an_import_loads_what_is_asked_of_it() -> None:
+    program = """
+import sys, deepnote_async
+assert deepnote_async.__version__ and "aiohttp" not in sys.modules
+deepnote_async.errors.ApiError, deepnote_async.DeepnoteClient
+assert "aiohttp" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:
