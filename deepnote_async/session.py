@@ -274,8 +274,9 @@ class Session:
     def _too_late(self, request: HttpRequest, seconds: float) -> RequestTimeoutError:
         # A read may not carry the hook that knows; for it the answer does not matter.
         sent = request.sent > 0 or is_repeatable(request.method)
-        path = self._path(request)
-        return RequestTimeoutError(f"{request.method} {path} had no answer within {seconds:.3g} s", sent=sent)
+        left = " that total_timeout, or the wait, left" if seconds < self.timeouts.timeout else ""
+        reason = f"{request.method} {self._path(request)} had no answer within the {seconds:.3g} s{left}"
+        return RequestTimeoutError(reason, sent=sent)
 
     def _refusal(self, request: HttpRequest, response: HttpResponse) -> ApiError:
         error = api_error(response, request.method, self._path(request), 1)

@@ -31,7 +31,7 @@ async def _fake_server(
     api_key: Annotated[str | None, typer.Option(help="The key to let in.  [default: one made from the seed]")] = None,
 ) -> None:
     """Serve a model of the Deepnote API on this machine until Ctrl-C: nothing leaves it, nothing costs anything."""
-    from ..testing import FakeDeepnote, SlidingLimit
+    from ..testing import FakeDeepnote, Input, SlidingLimit
 
     fake = FakeDeepnote(
         port=port,
@@ -44,6 +44,13 @@ async def _fake_server(
         token=api_key,
         median=median,
     )
+    if notebooks:
+        # Of the others any input is taken.
+        fake.notebook("notebook-1").inputs = [
+            Input("region", "input-select", "EU", options=["EU", "US", "APAC"]),
+            Input("year", value="2026"),
+            Input("verbose", "input-checkbox", value=False),
+        ]
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

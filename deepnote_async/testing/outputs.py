@@ -58,11 +58,18 @@ def error(what: str | BaseException = "RuntimeError: the notebook failed") -> Js
     return {"output_type": "error", "ename": name, "evalue": value, "traceback": lines}
 
 
-def table(rows: Iterable[Mapping[str, Any]], *, dtypes: Mapping[str, str] | None = None, page_size: int = 10) -> Json:
-    """A data frame of these rows, of which the first ``page_size`` are shown.
+def table(
+    rows: Iterable[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+    *,
+    dtypes: Mapping[str, str] | None = None,
+    page_size: int = 10,
+) -> Json:
+    """A data frame of these rows (or columns, ``{"n": [1, 2]}``), of which the first ``page_size`` are shown.
 
     Types are what pandas would make of the values, unless ``dtypes`` names them (``{"n": "Int64"}``).
     """
+    if isinstance(rows, Mapping):
+        rows = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
     every = [*rows]
     names = [*dict.fromkeys(name for row in every for name in row)]
     columns: list[Json] = []

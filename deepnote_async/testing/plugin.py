@@ -8,9 +8,10 @@ themselves, ``-p pytest_deepnote_async`` does it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -25,7 +26,8 @@ __all__ = [
     "virtual_deepnote",
 ]
 
-TIME_SCALE = 10.0  # faster still, and a client, which reckons ages by the clock of the answers, would look too seldom
+T = TypeVar("T")
+TIME_SCALE = 10.0  # faster still, and what a client does in real time would outlast the runs
 MARKER = "deepnote(**options): options of the service behind fake_deepnote and virtual_deepnote (seed, failures, ...)"
 
 
@@ -42,6 +44,13 @@ def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
     return dict(marker.kwargs) if marker is not None else {}
 
 
+def _entered(stack: ExitStack, kind: Callable[..., AbstractContextManager[T]], options: dict[str, Any]) -> T:
+    try:
+        return stack.enter_context(kind(**options))
+    except TypeError as error:
+        raise pytest.UsageError(f"@pytest.mark.deepnote: {error}; help(FakeDeepnote) lists the options") from None
+
+
 @pytest.fixture
 def fake_deepnote(request: pytest.FixtureRequest) -> Iterator[ThreadedDeepnote]:
     """A Deepnote of its own for this test, on loopback: ``fake_deepnote.url``, ``.token``, ``.calls``.
@@ -53,8 +62,8 @@ def fake_deepnote(request: pytest.FixtureRequest) -> Iterator[ThreadedDeepnote]:
     """
     from deepnote_async.testing.kit import ThreadedDeepnote
 
-    with ThreadedDeepnote(**({"time_scale": TIME_SCALE} | _options(request))) as fake:
-        yield fake
+    with ExitStack() as stack:
+        yield _entered(stack, ThreadedDeepnote, {"time_scale": TIME_SCALE} | _options(request))
 
 
 @pytest.fixture
@@ -65,8 +74,8 @@ def virtual_deepnote(request: pytest.FixtureRequest) -> Iterator[VirtualDeepnote
     """
     from deepnote_async.testing.kit import VirtualDeepnote
 
-    with VirtualDeepnote(**_options(request)) as fake:
-        yield fake
+    with ExitStack() as stack:
+        yield _entered(stack, VirtualDeepnote, _options(request))
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import asyncio
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from deepnote_async import DeepnoteClient, NotFoundError, RateLimitError, RetryPolicy, RunFailedError, RunTimeoutError
-from deepnote_async.testing import plugin
+from deepnote_async.testing import VirtualDeepnote, plugin
+from deepnote_async.testing.kit import ThreadedDeepnote
 
 
 async def test_a_run_succeeds_with_outputs(fake_deepnote, deepnote_client):
@@ -104,6 +106,12 @@ def test_the_marker_is_for_virtual_time_too(virtual_deepnote):
         return await client.run(virtual_deepnote.notebook("report").id)
 
     assert virtual_deepnote.run(main).status == "error"
+
+
+@pytest.mark.parametrize("kind", [ThreadedDeepnote, VirtualDeepnote])
+def test_an_option_there_is_not_is_told_at_the_marker(kind):
+    with ExitStack() as stack, pytest.raises(pytest.UsageError, match=r"mark.deepnote: .*'rate'.*help"):
+        plugin._entered(stack, kind, {"rate": 5})
 
 
 def test_loading_the_plugin_loads_nothing_else(tmp_path):

@@ -25,6 +25,12 @@ def shown(output: dict[str, Any]) -> DataFrameOutput:
     return table
 
 
+def test_a_table_may_be_made_of_columns() -> None:
+    assert made.table({"a": [1, 2], "b": ["x", None]}) == made.table([{"a": 1, "b": "x"}, {"a": 2, "b": None}])
+    with pytest.raises(ValueError, match="shorter"):
+        made.table({"a": [1, 2], "b": []})
+
+
 def test_a_page_of_a_table() -> None:
     table = shown(made.table(ROWS))
     assert (len(table.rows), table.row_count, table.is_truncated) == (10, 25, True)
