@@ -48,7 +48,7 @@ from .run_request import RunRequest, grid
 from .settings import PollPolicy, RetryPolicy
 from .snapshots import Snapshot
 from .transport import HttpRequest, HttpResponse, Transport
-from .waiting.fanout import RunBatch
+from .waiting.batch import RunBatch
 from .waiting.results import BatchStats, RunResult
 
 __all__ = [

@@ -32,9 +32,10 @@ from .settings import PollPolicy, RetryPolicy, Timeouts, parse_base_url
 from .snapshots import Snapshot, checked_delivery
 from .transport import Transport
 from .waiting.awaiting import Completed, WaitOptions, await_many, await_one, checked_timeout
+from .waiting.batch import RunBatch
 from .waiting.book import checked_rerun
 from .waiting.entries import Requests
-from .waiting.fanout import BatchOptions, RunBatch
+from .waiting.fanout import BatchOptions, Fanout
 from .waiting.wait import OnUpdate
 from .waiting.watcher import Watcher
 from .wire import anything, read_me
@@ -434,7 +435,7 @@ class DeepnoteClient:
             ledger=ledger if ledger is None or isinstance(ledger, Ledger) else Ledger(ledger),
             rerun=checked_rerun(rerun, kept=ledger is not None),
         )
-        return RunBatch(self._session, self.runs, self._watcher, requests, options)
+        return RunBatch(Fanout(self._session, self.runs, self._watcher, requests, options))
 
 
 def _check_policies(retry: object, poll: object) -> None:

@@ -21,7 +21,7 @@ from .render import columns_of, jsonable, print_json, print_table, seconds
 if TYPE_CHECKING:
     from ..client import DeepnoteClient
     from ..models import Run
-    from ..waiting.fanout import RunBatch
+    from ..waiting.batch import RunBatch
     from ..waiting.results import RunResult
     from .common import Common
 
@@ -160,7 +160,7 @@ class Fan:
         if batch is None:
             return
         ended = batch.stats.ended
-        batch.stop(None, "Ctrl-C")
+        batch.stop("Ctrl-C")
         going, in_flight = batch.running, batch.stats.in_flight
         waiting = self._total - ended - in_flight
         on_wire = f" and {in_flight - len(going)} being started" if in_flight > len(going) else ""

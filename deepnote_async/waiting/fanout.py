@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from ..snapshots import Snapshot
     from .watcher import Watcher
 
-__all__ = ["BatchOptions", "RunBatch"]
+__all__ = ["BatchOptions", "Fanout"]
 
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
@@ -53,7 +51,7 @@ class _BatchWait(Wait):
 
     __slots__ = ("_batch",)
 
-    def __init__(self, batch: RunBatch, snapshot: Snapshot | None, on_update: OnUpdate | None) -> None:
+    def __init__(self, batch: Fanout, snapshot: Snapshot | None, on_update: OnUpdate | None) -> None:
         super().__init__(snapshot, on_update)
         self._batch = batch
 
@@ -62,13 +60,8 @@ class _BatchWait(Wait):
         self._batch.run_ended(run_id, outcome)
 
 
-class RunBatch:
-    """The runs of ``run_many``: iterate it for one :class:`RunResult` for every request, as it ends.
-
-    Requests are read as there is room: at most ``max_in_flight`` are started or waiting to be, results not yet taken
-    included. Left early, by ``break``, an exception or a cancellation, it starts nothing more; the remote runs go on
-    and are listed in :attr:`unfinished`. One task reads it at a time.
-    """
+class Fanout:
+    """What happens in a batch; :class:`~deepnote_async.RunBatch` is what its user sees of it."""
 
     def __init__(
         self, session: Session, runs: Runs, watcher: Watcher, requests: Requests, options: BatchOptions
@@ -92,37 +85,20 @@ class RunBatch:
         self._open: dict[int, Entry] = {}
         self._by_run: dict[str, list[Entry]] = {}
         self._results: deque[tuple[RunResult, int]] = deque()  # each with the ledger's ticket for it
-        self._unfinished: list[RunResult] = []
-        self._leftover: list[RunResult] = []
+        self.unfinished: list[RunResult] = []
+        self.leftover: list[RunResult] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._deadline: float | None = None
         self._entered = False
         self.stats: BatchStats = BatchStats()
-        """Where the batch stands."""
 
     @property
     def running(self) -> list[str]:
         """The ids of the runs that are awaited at this moment."""
         return list(self._by_run)
 
-    @property
-    def unfinished(self) -> list[RunResult]:
-        """Starts whose runs had not ended when the batch was over: their ``run_id``, or an error if it is not known.
-
-        A start that was on the wire then is added when its answer comes.
-        """
-        return list(self._unfinished)
-
-    @property
-    def leftover(self) -> list[RunResult]:
-        """Entries of the ledger that the requests, once read to their end, no longer name.
-
-        Those with a run that goes on are awaited and listed when it has ended. Their ``index`` is negative, and their
-        ``request`` has its inputs only where the ledger keeps them. Empty without a ledger.
-        """
-        return list(self._leftover)
-
-    async def __aenter__(self) -> Self:
+    async def enter(self) -> None:
+        """Open the ledger, if there is one, and begin to start."""
         self._core.check()
         if self._entered:
             raise InvalidRequestError("a batch is entered once: make another with run_many")
@@ -142,16 +118,14 @@ class RunBatch:
                 loop.call_at(deadline, self._time_is_up),
             ]
         self._starts.begin()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def leave(self, *, well: bool) -> None:
+        """Start nothing more and await nothing more; ``well`` says that no exception is on its way already."""
         self._leave()
         if self._book is not None:
             await self._book.leave(self._starts.tasks)
             failure = self._book.failure()
-            if failure is not None and kind is None:
+            if failure is not None and well:
                 raise failure
 
     def _raise_broken(self) -> None:
@@ -161,17 +135,15 @@ class RunBatch:
         if broken is not None:
             raise broken
 
-    def __aiter__(self) -> AsyncIterator[RunResult]:
-        return self
-
-    async def __anext__(self) -> RunResult:
+    async def next_result(self) -> RunResult | None:
+        """The next request that has ended; None once all have."""
         if not self._entered:
             raise InvalidRequestError("enter the batch first: `async with client.run_many(...) as batch:`")
         while not self._results:
             if self._is_over():
                 await self._watcher.pass_on(self._wait, self._deadline)
                 self._raise_broken()
-                raise StopAsyncIteration
+                return None
             await self._wait.changed()
         result, ticket = taken = self._results.popleft()
         if self._book is not None:
@@ -182,10 +154,6 @@ class RunBatch:
                 raise
         self._starts.make_room()
         return result
-
-    async def collect(self) -> list[RunResult]:
-        """All results, in the order of the requests."""
-        return sorted([result async for result in self], key=lambda result: result.index)
 
     def _is_over(self) -> bool:
         return not self._open and not self._results and self._starts.over
@@ -216,7 +184,7 @@ class RunBatch:
                 started.run_id,
                 entry.notebook_id,
             )
-            self._unfinished.append(entry.result())
+            self.unfinished.append(entry.result())
             return
         self._starts.waiting -= 1
         # A list, for a service that answers two starts with one run gives both its end.
@@ -259,7 +227,7 @@ class RunBatch:
                 self.end(entry, run=outcome)
                 continue
             if isinstance(outcome, ClientClosedError):
-                self._unfinished.append(entry.result())
+                self.unfinished.append(entry.result())
             self.end(entry, error=outcome)
 
     def end(self, entry: Entry, *, run: Run | None = None, error: DeepnoteError | None = None) -> None:
@@ -267,7 +235,7 @@ class RunBatch:
         if entry.ended:
             if entry.unknown is not None and entry.unknown is error:
                 logger.warning("a start of notebook %s left on the wire: %s", entry.notebook_id, error)
-                self._unfinished.append(entry.result(error=error))
+                self.unfinished.append(entry.result(error=error))
             return
         entry.ended = True
         self._starts.waiting -= entry.run_id is None
@@ -275,7 +243,7 @@ class RunBatch:
         result = entry.result(run, error)
         self._wait.wake()
         if entry.leftover:
-            self._leftover.append(result)
+            self.leftover.append(result)
             return
         self.stats.count(result)
         self._results.append((result, 0 if self._book is None else self._book.ticket))
@@ -305,7 +273,7 @@ class RunBatch:
                 self.run_ended(entry.run_id, watched.end)  # only its snapshot was still to come
                 continue
             message = f"run {entry.run_id} had not ended when the batch's timeout passed; it goes on"
-            self._unfinished.append(entry.result())
+            self.unfinished.append(entry.result())
             self.end(entry, error=RunTimeoutError(message, run_id=entry.run_id, status=self._status(entry)))
         self._watcher.forget(self._wait)
         self._by_run.clear()
@@ -334,13 +302,13 @@ class RunBatch:
         for entry in list(self._open.values()):
             entry.ended = True
             if entry.run_id is not None:
-                self._unfinished.append(entry.result())
+                self.unfinished.append(entry.result())
             elif entry.on_wire and entry.task is not None:
                 self._core.leave_running(entry.task)
             elif entry.task is not None:
                 entry.task.cancel()
             if entry.unknown is not None:
-                self._unfinished.append(entry.result(error=entry.unknown))
+                self.unfinished.append(entry.result(error=entry.unknown))
         self._open.clear()
         self._by_run.clear()
         self._watcher.forget(self._wait)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..transport import HttpRequest
     from .book import Book
     from .entries import Entry
-    from .fanout import RunBatch
+    from .fanout import Fanout
 
 __all__ = ["Starts"]
 
@@ -52,7 +52,7 @@ class Starts:
 
     def __init__(
         self,
-        batch: RunBatch,
+        batch: Fanout,
         session: Session,
         runs: Runs,
         source: AsyncIterator[RunRequest | str],

@@ -595,3 +595,17 @@ async def test_closing_waits_for_starts_on_the_wire_only_so_long(caplog):
             assert now() == 4
         assert [type(result.error) for result in batch.unfinished] == [OutcomeUnknownError] * 2
         assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+
+
+@virtual
+async def test_a_batch_that_is_stopped_starts_nothing_more_and_awaits_what_runs():
+    async with world() as w:
+        w.notebook.succeeds(after=10)
+        async with w.client.run_many([w.notebook.id] * 10, max_in_flight=3) as batch:
+            while len(batch.running) < 3:  # noqa: ASYNC110 - in virtual time it costs nothing
+                await asyncio.sleep(0.1)
+            batch.stop("enough")
+            results = await batch.collect()
+        assert sum(result.ok for result in results) == len(w.service.runs) == 3
+        assert all(isinstance(result.error, NotStartedError) for result in results if not result.ok)
+        assert [str(result.error) for result in results if not result.ok] == ["enough"] * (len(results) - 3)
