@@ -148,7 +148,7 @@ def _input_text(name: str, value: object) -> str:
     if value is None:
         raise InvalidRequestError(f"input {name!r} is None: leave it out to use the notebook's own value")
     raise InvalidRequestError(
-        f"input {name!r} is a {type(value).__name__}: inputs are text, booleans, numbers, dates and lists of text"
+        f"input {name!r} is of type {type(value).__name__}: inputs are text, booleans, numbers, dates and lists of text"
     )
 
 

@@ -135,7 +135,7 @@ def _split(url: object) -> SplitResult:
     except ValueError as error:
         raise ConfigurationError(f"base_url is no URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError("base_url is a scheme of https, a host and optionally a path")
+        raise ConfigurationError("base_url is a whole URL: https://, a host and, where there is one, a path")
     return parts
 
 
