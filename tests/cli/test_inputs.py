@@ -135,7 +135,7 @@ def test_an_input_of_file_and_grid_both_is_refused(tmp_path):
 
 def test_a_value_that_cannot_be_sent_names_its_line(tmp_path):
     rows = read(tmp_path, '{"a": "b"}\n{"a": {"b": 1}}\n', "rows.jsonl")
-    with pytest.raises(InvalidRequestError, match=r"line 2: input 'a' is a dict"):
+    with pytest.raises(InvalidRequestError, match=r"line 2: input 'a' is of type dict"):
         requests_of("nb", rows, {})
 
 
