@@ -218,7 +218,7 @@ async def test_closing_waits_for_them_no_longer_than_its_grace(warnings):
         await left_on_the_wire(client, server)
         began = time.perf_counter()
         await client.aclose(grace=0.03)
-        assert 0.03 <= time.perf_counter() - began < 0.5
+        assert 0.028 <= time.perf_counter() - began < 0.5  # uvloop counts whole milliseconds
         (warning,) = warnings()
         assert "may have happened" in warning
         await settled(client)
