@@ -32,6 +32,7 @@ TABLE: Final = 40  # results that fit on a screen; of more only those that are n
 NAMED: Final = 5  # runs that are named when left, where a ledger names them all
 RATE_OVER: Final = 5.0  # s
 PACE_OVER: Final = 30.0  # s
+SETTLED: Final = 1.0  # s in which a ledger's runs are taken in, many at once: no pace to go on with
 GRACE: Final = 2.0  # s for starts on the wire, when left: their outcome belongs in the ledger, or is told
 SHORT: Final = 0.5  # s for them after the deadline, where no ledger keeps what they become
 # The first of these that any result has is the batch's: more time mends the most, and a failed run tells the least.
@@ -69,11 +70,13 @@ class Fan:
         # One that has ended and is still awaited has its outputs to be read.
         self._status[run.run_id] = "outputs to come" if run.is_terminal else str(run.status)
         self._since.setdefault(run.run_id, self._elapsed())
+        self._look()
 
     async def drive(self, client: DeepnoteClient, batch: RunBatch) -> int:
         """See a batch to its end, and return the exit status."""
         self._client, self._batch = client, batch
         self._began = asyncio.get_running_loop().time()
+        self._sent.rate(0.0, client.stats().requests)
         with on_interrupt(self._stop) as twice:
             try:
                 async with batch, shown(self._common, self.told, self._share):
@@ -114,6 +117,7 @@ class Fan:
         if result.run_id is not None:
             self._learn(result.run_id, result.run)
         self._told.add(result.index)
+        self._look()
         if self._interrupted and isinstance(result.error, NotStartedError) and result.error.cause is None:
             self._taken_back += 1
             return
@@ -243,6 +247,7 @@ class Fan:
         if self._batch is None:
             return None
         now, stats = self._elapsed(), self._batch.stats
+        starts, ends = self._look()
         for run_id in going:
             self._since.setdefault(run_id, now)
         waiting = 0 if self._interrupted else self._total - stats.started - stats.errors
@@ -251,9 +256,16 @@ class Fan:
             ages=[now - self._since[run_id] for run_id in going],
             waiting=max(waiting, 0),
             at_once=self._at_once,
-            starts_a_second=self._starts.rate(now, stats.started),
-            ends_a_second=self._ends.rate(now, stats.ended),
+            starts_a_second=starts,
+            ends_a_second=ends,
         )
+
+    def _look(self) -> tuple[float, float]:
+        """How many runs are started and end a second, of late; progress in a pipe asks too seldom to begin with it."""
+        now = self._elapsed()
+        if self._batch is None or now < SETTLED:
+            return 0.0, 0.0
+        return self._starts.rate(now, self._batch.stats.started), self._ends.rate(now, self._batch.stats.ended)
 
 
 def _runs(ids: list[str]) -> str:

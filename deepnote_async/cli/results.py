@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["left_record", "print_results", "record_of"]
 
 COLUMNS: Final = ("index", "key", "inputs", "run_id", "status", "duration", "text", "error")
-LONG: Final = {"inputs", "text", "error"}  # cut to what there is room for
+LONG: Final = {"key", "inputs", "text", "error"}  # cut to what there is room for; an id that is cut is of no use
+BETWEEN: Final = 3  # characters between two columns
+LEAST: Final = 8  # characters of a column that is cut
 NARROW: Final = 120  # characters, below which an id of 36 leaves too little for the rest
 
 
@@ -66,23 +68,38 @@ def print_results(records: Sequence[Mapping[str, Any]]) -> None:
     """A line each, however long what it says; where nothing bounds it, all of it."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
     columns = columns_of(records, COLUMNS)
-    if console.width < NARROW:
-        # An id is for asking on: of runs that are well there is nothing to ask.
-        records = [{**each, "run_id": None} if each["ok"] else each for each in records]
-        columns = columns_of(records, COLUMNS)
-        if "run_id" in columns and "duration" in columns:
-            columns.remove("duration")
+    narrow = console.width < NARROW and "run_id" in columns
+    if narrow:
+        columns.remove("run_id")
+    rows = [[Text("") + _cell(record.get(column), column) for column in columns] for record in records]
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for column in columns:
-        long = column in LONG
-        whole = column in {"index", "run_id", "status"}  # an id that is cut is of no use
-        table.add_column(column.replace("_", " "), overflow="ellipsis" if long else "fold", no_wrap=long or whole)
-    for record in records:
-        table.add_row(*(_cell(record.get(column), column) for column in columns))
+    for column, width in zip(columns, _widths(columns, rows, console.width), strict=True):
+        table.add_column(column.replace("_", " "), overflow="ellipsis", no_wrap=True, width=width)
+    for row in rows:
+        table.add_row(*row)
     console.print(table, markup=False)
+    # An id is for asking on: of runs that are well there is nothing to ask.
+    for record in records if narrow else ():
+        if record["run_id"] is not None and not record["ok"]:
+            console.print(f"{record['index']}: run {record['run_id']}", markup=False)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[Any]], room: int) -> list[int]:
+    """How wide each column is. rich, left to it, would cut the ids as well."""
+    wanted = [max(len(name), *(row[at].cell_len for row in rows)) for at, name in enumerate(columns)]
+    room -= BETWEEN * (len(columns) - 1) + sum(
+        width for name, width in zip(columns, wanted, strict=True) if name not in LONG
+    )
+    long = sorted((at for at, name in enumerate(columns) if name in LONG), key=wanted.__getitem__)
+    for number, at in enumerate(long):
+        # The shortest first: what it leaves of its share is for the longer ones.
+        wanted[at] = min(wanted[at], max(room // (len(long) - number), LEAST))
+        room -= wanted[at]
+    return wanted
 
 
 def _cell(value: Any, column: str) -> Any:
