@@ -74,6 +74,14 @@ async def test_a_server_that_is_silent_keeps_nobody_past_the_deadline(here):
             assert clock() - began < 3
 
 
+async def test_reading_the_notebook_takes_from_the_time_of_the_batch(here, fake):
+    notebook = fake.notebook("report").stalls()
+    fake.latency = 1.5
+    done = await here("run-many", notebook.id, "--grid", "n=1", "--timeout", "2")
+    assert done.status == 4
+    assert re.search(r"1 without a result, in 0\.\d s", done.err), done.err
+
+
 async def test_a_failed_run_says_where_the_reason_is(here, fake):
     notebook = fake.notebook("report").fails(after=1)
     [record] = (await here("run-many", notebook.id, "--grid", "n=1")).json()
