@@ -65,6 +65,6 @@ def fitted(value: Any, declared: NotebookInput) -> Any:
     if is_list and value.lstrip().startswith("["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return [value] if declared.multiple else value

@@ -13,20 +13,25 @@ from typing import Final
 
 __all__ = ["Recent", "in_words", "remaining"]
 
-ENOUGH: Final = 5  # runs that have ended, or all that there are of fewer
+ENOUGH: Final = 5  # runs that have ended; a batch of fewer is told of by its counts alone
 CAUTION: Final = 1.3  # the span's upper end over the estimate of what is not started yet
 LONGER: Final = 2.0  # the last to end is the longest, and those that have ended so far are the short ones
 
 
 class Recent:
-    """How fast a count that only grows has grown over the last ``over`` seconds; it is 0 at time 0."""
+    """How fast a count that only grows has grown over the last ``over`` seconds, from its first look on.
+
+    What the first look finds is no pace: a batch that is taken up again has much of an earlier day at once.
+    """
 
     def __init__(self, over: float) -> None:
         self._over = over
-        self._seen: deque[tuple[float, int]] = deque([(0.0, 0)])
+        self._seen: deque[tuple[float, int]] = deque()
 
     def rate(self, now: float, count: int) -> float:
-        """Take in the count at a time, and tell how much it grows a second."""
+        """Take in the count at a time, and tell how much it grows a second; 0 at the first look."""
+        if not self._seen:
+            self._seen.append((now, count))
         while len(self._seen) > 1 and self._seen[1][0] <= now - self._over:
             self._seen.popleft()
         since, before = self._seen[0]

@@ -251,7 +251,9 @@ class Fanout:
         if limit is not None and not self._starts.stopped and self.stats.failed + self.stats.errors >= limit:
             self.stop(None, "max_failures was reached")
 
-    def stop(self, cause: BaseException | None, reason: str = "the batch was ended") -> None:
+    def stop(
+        self, cause: BaseException | None, reason: str = "the batch was ended", *, out_of_time: bool = False
+    ) -> None:
         """Start nothing more; what is read but not on the wire was not started."""
         self._starts.stop()
         for entry in list(self._open.values()):
@@ -259,10 +261,12 @@ class Fanout:
                 if entry.task is not None:
                     entry.task.cancel()
                 message = reason if cause is None else f"{reason}: {cause}"
-                self.end(entry, error=NotStartedError(message, cause=cause))
+                error = NotStartedError(message, cause=cause)
+                error.out_of_time = out_of_time
+                self.end(entry, error=error)
 
     def _time_is_up(self) -> None:
-        self.stop(None, "the batch's timeout passed before it could be started")
+        self.stop(None, "the batch's timeout passed before it could be started", out_of_time=True)
         late = RunTimeoutError("the batch's timeout passed before the answer came")
         for entry in list(self._open.values()):
             if entry.run_id is None:

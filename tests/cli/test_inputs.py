@@ -9,7 +9,7 @@ import pytest
 
 from deepnote_async import InvalidRequestError, NotebookInput
 from deepnote_async.cli.checks import fitted
-from deepnote_async.cli.inputs import read_rows, requests_of, typed_choices, typed_inputs
+from deepnote_async.cli.inputs import Row, read_rows, requests_of, typed_choices, typed_inputs
 
 
 def read(tmp_path, text, name="rows.csv", kind=None):
@@ -49,6 +49,19 @@ def test_choices_are_divided_at_commas_or_json():
         typed_choices(["name:=2"])
     with pytest.raises(InvalidRequestError, match="gives 'a' twice"):
         typed_choices(["a=1", "a=2"])
+    assert typed_choices(['a:=["", "1"]', 'b:=[true, "True"]']) == {"a": ["", "1"], "b": [True, "True"]}
+
+
+@pytest.mark.parametrize("word", ["a=1,,2", "a=", "a=1,"])
+def test_an_empty_choice_is_refused(word):
+    with pytest.raises(InvalidRequestError, match=r"--grid a=.* has an empty choice"):
+        typed_choices([word])
+
+
+@pytest.mark.parametrize("word", ["a=1,2,1", 'a:=[1, "1"]', "a:=[true, false, true]"])
+def test_a_repeated_choice_is_refused(word):
+    with pytest.raises(InvalidRequestError, match="twice: give each choice once"):
+        typed_choices([word])
 
 
 def test_a_csv_names_inputs_in_its_header(tmp_path):
@@ -75,6 +88,10 @@ def test_a_row_of_several_lines_is_named_by_its_first(tmp_path):
         ("a,\n1,2\n", "line 1: column 2 has no name"),
         ('a\n1\n"2\n', "line 3"),
         (b"a\n1\n\xff\n", "line 3: no UTF-8 text"),
+        ("region;year\nEU;2024\n", "line 1: the cells are separated by ';': write commas"),
+        ("price;a,b\n1,5;2,3\n", "line 1: the cells are separated by ';'"),
+        ('"region";"year"\n"EU";"2024"\n', "line 1: the cells are separated by ';'"),
+        ("region\tyear\nEU\t2024\n", "line 1: the cells are separated by tabs: write commas"),
         ("a,b\n", "holds no inputs"),
         ("", "holds no inputs"),
     ],
@@ -84,20 +101,42 @@ def test_an_error_in_a_csv_names_the_line(tmp_path, text, message):
         read(tmp_path, text)
 
 
+def test_a_line_of_spaces_is_no_run(tmp_path):
+    assert [row.inputs for row in read(tmp_path, "a\n   \n1\n \t\n")] == [{"a": "1"}]
+    assert [row.inputs for row in read(tmp_path, "a,b\n  , \n1, \n")] == [{"a": "1", "b": " "}]
+
+
 def test_json_lines_keep_their_types(tmp_path):
     rows = read(tmp_path, '{"flag": true, "n": 2, "gone": null, "key": 7}\n\n{"tags": ["a"]}\n', "rows.jsonl")
     assert [(row.key, row.inputs) for row in rows] == [("7", {"flag": True, "n": 2}), (None, {"tags": ["a"]})]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [('{"a": 1}\n[1]\n', "line 2: a line is an object"), ('{"a": 1}\n{"a"\n', "line 2 takes JSON")]
+    ("text", "message"),
+    [
+        ('{"a": 1}\n[1]\n', "line 2: a run is an object"),
+        ('{"a": 1}\n{"a"\n', "line 2 takes JSON"),
+        ('{"a": 1}\n' + '{"a": ' + "[" * 200_000 + "\n", "line 2 takes JSON, and this is nested too deeply"),
+        ('{\n  "a": 1\n}\n', "line 1: each object stands on one line: `jq -c . FILE`"),
+        ('[{"a": 1},\n 2]', "item 2: a run is an object"),
+        ('[{"a": 1},\n', "rows.jsonl takes JSON: .* line 2"),
+        ("[]", "holds no inputs"),
+        ('{"key": {"a": 1}}', "line 1: 'key' names the row: it takes text, not {\"a\": 1}"),
+        ('{"key": true}', "line 1: 'key' names the row: it takes text, not true"),
+    ],
 )
 def test_an_error_in_json_lines_names_the_line(tmp_path, text, message):
     with pytest.raises(InvalidRequestError, match=message):
         read(tmp_path, text, "rows.jsonl")
 
 
-@pytest.mark.parametrize("text", ['{"n": "1"}\n', "n\n1\n"])
+def test_a_file_may_be_one_array(tmp_path):
+    rows = read(tmp_path, '[\n  {"n": 1, "key": "one"},\n  {"n": 2, "key": ""}\n]\n', "rows.json")
+    assert [(row.key, row.inputs) for row in rows] == [("one", {"n": 1}), (None, {"n": 2})]
+    assert rows[1].where.endswith("rows.json, item 2")
+
+
+@pytest.mark.parametrize("text", ['{"n": "1"}\n', "n\n1\n", '[{"n": "1"}]'])
 def test_what_has_no_suffix_is_told_by_its_first_letter(monkeypatch, text):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert [row.inputs for row in read_rows("-", None, "key")] == [{"n": "1"}]
@@ -126,6 +165,19 @@ def test_a_grid_multiplies_the_rows(tmp_path):
 def test_a_grid_alone_has_no_keys():
     requests = requests_of("nb", [], {"year": [2024, 2025]})
     assert [(where, request.key) for where, request in requests] == [("--grid", None)] * 2
+
+
+def test_a_key_twice_is_refused_with_both_its_lines(tmp_path):
+    rows = read(tmp_path, "region,key\nEU,a\nUS,b\nAS,a\n")
+    with pytest.raises(InvalidRequestError, match=r"line 4: the key 'a' is that of .*rows.csv, line 2, too"):
+        requests_of("nb", rows, {})
+
+
+def test_keys_are_compared_as_they_are_with_the_grid(tmp_path):
+    rows = [Row("line 2", "a", {"region": "EU"}), Row("line 3", "b", {})]
+    assert len({request.key for _, request in requests_of("nb", rows, {"n": ["1", "2"]})}) == 4
+    with pytest.raises(InvalidRequestError, match=r"line 2: the key 'a n=True' is that of line 2, too"):
+        requests_of("nb", rows, {"n": [True, "True"]})
 
 
 def test_an_input_of_file_and_grid_both_is_refused(tmp_path):

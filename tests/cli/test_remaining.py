@@ -94,8 +94,15 @@ def test_it_is_told_in_rough_figures(span, words):
 
 def test_the_pace_is_that_of_the_last_seconds():
     recent = Recent(10.0)
+    assert recent.rate(0.0, 0) == 0.0
     assert recent.rate(2.0, 20) == 10.0
     for second in range(3, 31):
         pace = recent.rate(float(second), 20)
     assert pace == 0.0
     assert recent.rate(31.0, 30) == pytest.approx(1.0, rel=0.1)
+
+
+def test_what_was_there_before_is_no_pace():
+    recent = Recent(30.0)
+    assert recent.rate(1.0, 300) == 0.0
+    assert recent.rate(2.0, 302) == pytest.approx(2.0)

@@ -55,6 +55,7 @@ async def test_read_but_unstarted_ones_were_not_started_and_unread_ones_stay_unr
         rest = [result for result in results if result.run_id is None]
         assert rest
         assert {type(result.error) for result in rest} == {NotStartedError}
+        assert all(result.error.out_of_time for result in rest)
 
 
 @virtual
