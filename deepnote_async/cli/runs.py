@@ -56,7 +56,10 @@ async def get(common: Common, run: Id) -> None:
 
 @command(app, "wait", "deepnote-async runs wait RUN1 RUN2 --timeout 3600")
 async def wait(common: Common, runs: Ids) -> int:
-    """Wait for runs, whoever started them, and print each as it ends; Ctrl-C leaves them running."""
+    """Wait for runs and print each as it ends.
+
+    Whoever started them. Ctrl-C leaves them running.
+    """
     import asyncio
 
     ended: list[Run] = []
@@ -101,7 +104,10 @@ def _status(ended: list[Run], errors: list[DeepnoteError]) -> int:
 
 @command(app, "outputs", "deepnote-async runs outputs RUN --save outputs/")
 async def outputs(common: Common, run: Id, save: Save = None) -> int:
-    """Print what a run's blocks have put out: text, tables, and why it failed."""
+    """Print what a run's blocks have put out.
+
+    Text, tables, images by name, and why it failed.
+    """
     made_ready(save)
     async with common.client() as client, noticed(common, "reading the outputs"):
         # Waiting for an ended run costs nothing and bears with a snapshot that is late.
