@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import (
@@ -38,6 +40,7 @@ __all__ = [
     "USAGE",
     "hushed",
     "line_of",
+    "naming",
     "say",
     "silence",
     "status_of",
@@ -118,6 +121,17 @@ def tell(error: BaseException, *, debug: bool) -> int:
         traceback.print_exception(error)
     say(f"{PROGRAM}: error: {line_of(error)}")
     return status_of(error)
+
+
+@contextlib.contextmanager
+def naming(run_id: str) -> Iterator[None]:
+    """Let no error that comes after a start be told without the id of what was started."""
+    try:
+        yield
+    except (DeepnoteError, OSError) as error:
+        if not isinstance(error, RunTimeoutError | BrokenPipeError):  # the one names it, the other is not told
+            error.add_note(f"run {run_id} was started: `{PROGRAM} runs wait {run_id}` tells of it")
+        raise
 
 
 def say(text: str) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ..errors import ApiError, DeepnoteError, NotStartedError, RequestTimeoutError, RunTimeoutError, TransportError
+from ..errors import ApiError, NotStartedError, RequestTimeoutError, TransportError
 from .checks import Check, checked
 from .common import Common, epilog, with_common
-from .exits import FAILED, LEFT, PROGRAM, line_of, say
+from .exits import FAILED, LEFT, PROGRAM, line_of, naming, say
 from .inputs import typed_inputs
 from .interrupts import on_interrupt
 from .outputs import Save, made_ready, print_run
@@ -47,7 +47,7 @@ async def _run(
     ended = await one.left_with_ctrl_c(check)
     if ended is None:
         return LEFT
-    with one.named():
+    with naming(ended.run_id):
         status = print_run(common, ended, save)
     if not ended.succeeded:
         say(f"{PROGRAM}: {line_of(_failure(ended))}")
@@ -81,23 +81,13 @@ class _One:
                     say(self._where_it_is())
                     return None
 
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Let no error after the start come without the id of what was started."""
-        try:
-            yield
-        except (DeepnoteError, OSError) as error:
-            if self._run_id and not isinstance(error, RunTimeoutError | BrokenPipeError):
-                error.add_note(f"run {self._run_id} was started: `{PROGRAM} runs wait {self._run_id}` tells of it")
-            raise
-
     async def _awaited(self, client: DeepnoteClient, check: bool) -> Run:
         request = await self._fitted(client) if check else self._request
         self._status = "starting"
         async with shown(self._common, self._told):
             started = await client.runs.start(request, self._deadline)
             self._run_id, self._status = started.run_id, str(started.status)
-            with self.named():
+            with naming(started.run_id):
                 return await client.await_run(started, timeout=self._left(), snapshot="blocks", on_update=self._hear)
 
     async def _fitted(self, client: DeepnoteClient) -> RunRequest:

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import DeepnoteError, RunTimeoutError
 from .common import Common, command
-from .exits import FAILED, PROGRAM, line_of, say, status_of
+from .exits import FAILED, PROGRAM, line_of, naming, say, status_of
 from .inputs import typed_inputs
 from .lazy import PLAIN
 from .listing import print_one
@@ -43,7 +43,9 @@ async def start(
     inputs = typed_inputs(given or [])
     async with common.client() as client, noticed(common, "starting"):
         started = await client.runs.create(notebook, inputs=inputs or None)
-    print_one(common, jsonable(started))
+    with naming(started.run_id):
+        print_one(common, jsonable(started))
+        sys.stdout.flush()
 
 
 @command(app, "get", "deepnote-async runs get RUN")

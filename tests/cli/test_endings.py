@@ -48,9 +48,10 @@ async def test_a_full_disk_is_one_line_and_no_wrong_usage(fake, words):
     assert done.stderr == "deepnote-async: error: No space left on device\n"
 
 
-async def test_a_run_whose_outputs_cannot_be_written_is_named(fake):
+@pytest.mark.parametrize("words", ["run", "run --table", "runs start", "runs start --table"])
+async def test_a_run_whose_outputs_cannot_be_written_is_named(fake, words):
     notebook = fake.notebook("report").succeeds(after=1)
-    done = await in_shell(fake, f"$P run {notebook.id} >/dev/full")
+    done = await in_shell(fake, f"$P {words} {notebook.id} >/dev/full")
     (run_id,) = fake.service.runs
     assert done.returncode == 5
     assert f"run {run_id} was started" in done.stderr
@@ -80,6 +81,14 @@ def test_a_start_that_ran_out_of_time_is_so_told_whether_it_happened_or_not():
     assert exits.status_of(errors.OutcomeUnknownError("?", notebook_id="n", cause=late)) == 4
     assert exits.status_of(errors.OutcomeUnknownError("?", cause=errors.TransportError("gone", sent=True))) == 3
     assert exits.status_of(errors.NotStartedError("no", cause=late)) == 4
+
+
+async def test_a_start_on_its_way_when_the_time_is_up_is_timed_out_and_says_where_to_look():
+    async with FakeDeepnote(latency=3.0) as fake:
+        notebook = fake.notebook("report")
+        done = await Piped(fake)("run", notebook.id, "--timeout", "1")
+    assert (done.status, done.out) == (4, "")
+    assert f"deepnote-async notebooks runs {notebook.id}" in done.err
 
 
 @pytest.mark.parametrize("presses", [1, 2])
