@@ -129,7 +129,11 @@ def _times(pd: Any, values: Values, dtype: str) -> Any:
         times = pd.Series(pd.to_datetime(texts, format="ISO8601", utc=True))
         with contextlib.suppress(*_UNFIT):  # a zone that has no name here; the instants are right in UTC
             times = times.dt.tz_convert(zone[1])
-    return times.dt.as_unit(unit[1].replace("μ", "u").replace("µ", "u") if unit else "us")
+    finest = unit[1].replace("μ", "u").replace("µ", "u") if unit else "us"
+    try:
+        return times.dt.as_unit(finest)
+    except ValueError:  # nanoseconds end in the year 2262
+        return times.dt.as_unit("us")
 
 
 def _time_text(value: Any) -> str | None:
@@ -171,8 +175,9 @@ def _text_or_objects(pd: Any, values: Values, dtype: str, stats: object) -> Any:
         words = frozenset()  # nothing is missing, so these are words
     known = [None if type(value) is str and value in words else value for value in values]
     kinds = {*map(type, known)} <= {str, type(None)}
-    if family == "category" and kinds:
-        return pd.Series(known, dtype="category")
+    if family == "category":
+        with contextlib.suppress(TypeError):  # what has no hash is no category
+            return pd.Series(known, dtype="category")
     if family == "string" and kinds:
         return pd.Series(known, dtype="string")
     if family == "str" and kinds and not pd.__version__.startswith(("1.", "2.")):

@@ -5,7 +5,9 @@ Source: https://deepnote.com/docs/api-reference/runs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -14,7 +16,10 @@ from .models import Notebook, NotebookInput
 
 __all__ = ["check_inputs"]
 
-_TEXT_TYPES: Final = {"input-text", "input-textarea", "input-date", "input-file"}
+_TEXT_TYPES: Final = {"input-text", "input-textarea", "input-file"}
+_RANGES: Final = ("past7days", "past14days", "pastMonth", "past3months", "past6months", "pastYear")
+_DAYS: Final = re.compile(r"customDays\d+", re.ASCII)
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?", re.ASCII)
 
 
 def check_inputs(inputs: Mapping[str, Any], notebook: Notebook) -> None:
@@ -56,12 +61,35 @@ def _fault(declared: NotebookInput, value: Any) -> str | None:
             return _select_fault(declared, value)
         case "input-slider":
             return _slider_fault(declared, value)
-        case "input-date-range":
-            fits = isinstance(value, str) or (isinstance(value, list) and len(value) == 2)
-            return None if fits else f"is a range of dates: write one text or a list of two, not {value!r}"
+        case "input-date" | "input-date-range" as kind:
+            return _date_fault(value) if kind == "input-date" else _range_fault(value)
         case kind if kind in _TEXT_TYPES and not isinstance(value, str):
             return f"takes text, not {value!r}"
     return None
+
+
+def _date_fault(value: Any) -> str | None:
+    return None if _is_date(value) else f"is a date: write one as 2026-01-31, not {value!r}"
+
+
+def _is_date(value: Any) -> bool:
+    # An empty one is a date not chosen, which the notebook shows as an empty field.
+    if not isinstance(value, str) or not (value == "" or _DATE.fullmatch(value)):
+        return False
+    try:
+        return value == "" or datetime.fromisoformat(value) is not None
+    except ValueError:
+        return False
+
+
+def _range_fault(value: Any) -> str | None:
+    if isinstance(value, list) and len(value) == 2 and all(map(_is_date, value)):
+        return None
+    if isinstance(value, str) and (value in _RANGES or _DAYS.fullmatch(value) or _is_date(value)):
+        return None
+    if isinstance(value, str) and value[:1].isalpha():
+        return f"is a range of dates, and there is none {value!r}: {_nearest(value, [*_RANGES, 'customDays30'])}"
+    return f"is a range of dates: write two as ['2026-01-01', '2026-01-31'], or 'past7days', not {value!r}"
 
 
 def _select_fault(declared: NotebookInput, value: Any) -> str | None:

@@ -7,8 +7,9 @@ from typing import Final, Literal
 import attrs
 
 from .forecast import Forecast, Plan
+from .render import seconds
 
-__all__ = ["Advice", "Binding", "advise", "span"]
+__all__ = ["Advice", "Binding", "advise"]
 
 Binding = Literal["rate", "in flight", "lengths", "search", "connections"]
 WELL_USED: Final = 0.8  # of the limit: from there on it is what holds starts back
@@ -45,8 +46,8 @@ def advise(plan: Plan, seen: Forecast) -> Advice:
 
 def _lengths(plan: Plan, seen: Forecast) -> Advice:
     why = (
-        f"the runs' own length: starting takes {span(seen.starting)} of {span(seen.seconds)}, "
-        f"the longest run {span(seen.length_longest)}"
+        f"the runs' own length: starting takes {seconds(seen.starting)} of {seconds(seen.seconds)}, "
+        f"the longest run {seconds(seen.length_longest)}"
     )
     if plan.runs == 1:
         return Advice("lengths", why, "nothing but a quicker notebook")
@@ -68,13 +69,13 @@ def _rate(plan: Plan, seen: Forecast) -> Advice:
     least = plan.runs / plan.pace
     looks = seen.looks_per_run
     if looks <= FEW_LOOKS or plan.snapshot:
-        change = f"a higher limit, nothing else: the starts by themselves take {span(least)}"
+        change = f"a higher limit, nothing else: the starts by themselves take {seconds(least)}"
         return Advice("rate", why, change)
     price = DEARER * (plan.poll.price or USUAL_PRICE * plan.poll.initial)
     saved = seen.starting * looks * (1 - LOOKS_THEN) / (1 + looks)
     change = (
-        f"fewer looks, at the price of later news: poll=PollPolicy(price={price:g}) saves about {span(saved)}; "
-        f"below {span(least)} only a higher limit leads"
+        f"fewer looks, at the price of later news: poll=PollPolicy(price={price:g}) saves about {seconds(saved)}; "
+        f"below {seconds(least)} only a higher limit leads"
     )
     return Advice("rate", why, change, f"--price {price:g}")
 
@@ -82,16 +83,3 @@ def _rate(plan: Plan, seen: Forecast) -> Advice:
 def _round_up(value: float) -> int:
     step = 10 if value < 200 else 50
     return int(-(-value // step) * step)
-
-
-def span(seconds: float) -> str:
-    """A time as people write it: ``1 h 05 min``, ``12 min 30 s``, ``2.3 s``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,7 +14,7 @@ import typer
 from .. import __version__
 from ..errors import DeepnoteError
 from .common import root
-from .exits import FAILED, LEFT, PROGRAM, USAGE, say, tell
+from .exits import FAILED, LEFT, OK, PROGRAM, USAGE, hushed, say, silence, tell
 from .lazy import PLAIN, Place, lazy_group
 
 __all__ = ["PLACES", "app", "run"]
@@ -43,7 +45,8 @@ def _version(asked: bool) -> None:
 
 @app.callback(
     epilog=f"\b\nExample:\n  {PROGRAM} run NOTEBOOK -i region=EU --timeout 600\n\n"
-    "\b\nExit status: 0 well, 1 a run failed, 2 wrong usage, 3 the API, 4 timed out, 130 Ctrl-C"
+    "\b\nExit status: 0 well, 1 a run failed, 2 wrong usage, 3 the API, 4 timed out,\n"
+    "  5 a file or the output could not be written, 130 Ctrl-C, 141 nobody read the output"
 )
 @root
 def about(
@@ -58,26 +61,55 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status; every error ends here, in one line."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
+    _opened()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # outputs may hold what no encoding has, as half a surrogate
+    status = _run(arguments, debug)
+    try:
+        sys.stdout.flush()  # else the interpreter does it, and tells of what goes wrong in its own words
+    except BrokenPipeError:
+        return hushed()
+    except OSError as error:
+        told = status or tell(error, debug=debug)
+        silence()
+        return told
+    return status
+
+
+def _opened() -> None:
+    """Put something in the place of streams that the shell has closed (``>&-``): programs expect the three of them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
         status = typer.main.get_command(app).main(arguments, PROGRAM, standalone_mode=False)
-    except typer.Abort:
-        say("Aborted.")
-        return FAILED
-    except KeyboardInterrupt:
-        return LEFT
+    except (typer.Abort, KeyboardInterrupt) as error:
+        return _left(error)
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # typer's own way with a reader who has gone
+            raise
+        return hushed()
     except (DeepnoteError, OSError) as error:
         return tell(error, debug=debug)
     except Exception as error:
-        if not hasattr(error, "format_message"):
-            if debug:
-                raise
-            say(f"{PROGRAM}: error: {type(error).__name__}: {error} (a fault of the program: --debug shows where)")
-            return FAILED
-        return _misused(error)
-    return status if isinstance(status, int) else 0
+        if hasattr(error, "format_message"):
+            return _misused(error)
+        if debug:
+            raise
+        say(f"{PROGRAM}: error: {type(error).__name__}: {error} (a fault of the program: --debug shows where)")
+        return FAILED
+    return status if isinstance(status, int) else OK
+
+
+def _left(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return LEFT
+    say("Aborted.")
+    return FAILED
 
 
 def _misused(error: Any) -> int:

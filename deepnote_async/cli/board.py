@@ -25,8 +25,9 @@ BAR: Final = 22
 class Board:
     """Draws the counts of one way, or of two side by side."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
+        self._quiet = quiet  # no progress, only what came of it
         self._live: Live | None = None
         self._began = 0.0
         self._last_line = 0.0
@@ -39,6 +40,9 @@ class Board:
     def drawing(self, ways: Sequence[Tally]) -> Iterator[None]:
         """While the block lasts, :meth:`draw` shows where the ways stand."""
         self._began = self._last_line = time.monotonic()
+        if self._quiet:
+            yield
+            return
         if not self._console.is_terminal:
             yield
             self._lines(ways)
@@ -54,7 +58,7 @@ class Board:
                 tally.refresh()
         if self._live is not None:
             self._live.update(self._progress(ways), refresh=True)
-        elif time.monotonic() - self._last_line >= LINES_EVERY:
+        elif not self._quiet and time.monotonic() - self._last_line >= LINES_EVERY:
             self._lines(ways)
 
     def _lines(self, ways: Sequence[Tally]) -> None:

@@ -8,15 +8,13 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from .exits import LEFT, hushed
 
 if TYPE_CHECKING:
-    from typer.core import TyperGroup
-
     from ..client import DeepnoteClient
     from ..ratelimit import TokenBucket
 
@@ -73,15 +71,15 @@ TYPED: Final[dict[str, Any]] = {
 }
 
 
+SHOWN: Final = frozenset({"timeout"})  # in the help of each command; the others in the program's own
+
+
 def root(function: Callable[..., None]) -> Callable[..., None]:
     """Let the program itself take the common options, for whatever command follows."""
 
     @functools.wraps(function)
     def callback(context: typer.Context, **given: Any) -> None:
-        typed = {name: given[name] for name in TYPED if given[name] is not None}
         context.obj = _taken(given)
-        # Commands with options of the same names but no Common find what was typed before them as their default.
-        context.default_map = dict.fromkeys(cast("TyperGroup", context.command).commands, typed)
         function(**given)
 
     return _with_parameters(callback, function, hidden=False)
@@ -122,7 +120,7 @@ def command(app: typer.Typer, name: str, example: str) -> Callable[[Callable[...
 
 def epilog(example: str) -> str:
     """What stands under a command's help."""
-    return f"\b\nExample:\n  {example}\n\n\b\nOptions of every command, as --json or --timeout: deepnote-async --help"
+    return f"\b\nExample:\n  {example}\n\n\b\nOptions of every command, as --json or --quiet: deepnote-async --help"
 
 
 async def _flushed(work: Coroutine[Any, Any, T]) -> T:
@@ -142,7 +140,7 @@ def _with_parameters(run: Callable[..., None], function: Callable[..., Any], *, 
     parameters = [inspect.Parameter("context", keyword, annotation=typer.Context)]
     parameters += [each.replace(kind=keyword) for each in own]
     parameters += [
-        inspect.Parameter(name, keyword, default=None, annotation=_hidden(annotation) if hidden else annotation)
+        inspect.Parameter(name, keyword, default=None, annotation=_hidden(name, annotation) if hidden else annotation)
         for name, annotation in TYPED.items()
     ]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -151,7 +149,7 @@ def _with_parameters(run: Callable[..., None], function: Callable[..., Any], *, 
     return run
 
 
-def _hidden(annotation: Any) -> Any:
+def _hidden(name: str, annotation: Any) -> Any:
     option = copy.copy(annotation.__metadata__[0])
-    option.hidden = True
+    option.hidden = name not in SHOWN
     return Annotated[annotation.__origin__, option]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 import typer
-from rich.console import Console
 
 from ..client import DeepnoteClient
 from ..run_request import RunRequest, grid
@@ -19,7 +18,9 @@ from ..testing import FakeProcess
 from .board import Board
 from .common import Common, epilog, with_common
 from .exits import API, FAILED, OK, say
+from .listing import ask
 from .naive import run_naively
+from .render import console
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ async def _demo(
 
     Without --notebook the runs go to an embedded service and cost nothing.
     """
-    board = Board(Console())
+    _refuse(common)
+    board = Board(console(), quiet=bool(common.quiet))
     if notebook is None:
         if common.base_url is not None:
             raise typer.BadParameter("name the notebook to run there with --notebook", param_hint="--base-url")
@@ -158,10 +160,8 @@ async def _demo(
     else:
         if compare:
             raise typer.BadParameter("the naive way is shown on the embedded service only", param_hint="--compare")
-        if not yes:
-            typer.confirm(
-                f"This starts {runs} real runs of notebook {notebook}, which cost machine time. Go on?", abort=True
-            )
+        real = f"{runs} real runs of notebook {notebook}"
+        ask(f"This starts {real}, which cost machine time. Go on?", f"to start {real}", yes=yes)
         work = on_real_service(board, RealService(notebook, common.token, common.base_url), runs=runs)
     try:
         ways = await work
@@ -169,6 +169,13 @@ async def _demo(
         say("Left; runs that were started go on.")
         raise
     return _report(board, ways)
+
+
+def _refuse(common: Common) -> None:
+    """Refuse what other commands take and a show has no use for: silence about it would be taken for a yes."""
+    for option, typed in (("--timeout", common.timeout), ("--json", common.as_json or None)):
+        if typed is not None:
+            raise typer.BadParameter("the demo does not take it, run-many does", param_hint=option)
 
 
 def _report(board: Board, ways: list[Tally]) -> int:

@@ -6,9 +6,15 @@ import asyncio
 import json
 import platform
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ..errors import RequestTimeoutError
+from .common import Common, epilog, with_common
+from .exits import API, FAILED, OK
+from .progress import noticed
 
 if TYPE_CHECKING:
     from .findings import Finding
@@ -16,52 +22,35 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-DIFFERS: Final = 1
-USAGE: Final = 2
-NO_API: Final = 3
-LEFT: Final = 130
 
-
-def doctor(
-    base_url: Annotated[
-        str | None, typer.Option(help="The service (default: DEEPNOTE_BASE_URL or https://api.deepnote.com).")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(envvar="DEEPNOTE_TOKEN", help="API key.", show_default=False, show_envvar=True)
-    ] = None,
+async def _doctor(
+    common: Common,
     notebook: Annotated[
-        str | None, typer.Option(help="Look at this notebook and its runs (default: one that a project lists).")
+        str | None, typer.Option(help="Look at this notebook and its runs.  [default: one that a project lists]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> int:
     """Hold a service against what the client and openapi.yaml expect of it; for a bug report.
 
     Reads only, at most 12 GET requests. The output holds no key, name or address, and no values
-    but those of enums and limits; ids are cut to four characters.
+    but those of enums and limits; ids are cut to four characters. It is text, in a pipe too, unless --json is given.
 
-    Exit status: 0 all as expected, 1 something differs, 2 usage, 3 the API gave no answer of use.
-
-    Example: deepnote-async doctor > report.md
+    Exit status: 0 all as expected, 1 something differs, 2 usage, 3 the API gave no answer of use, 4 timed out.
     """
-    from ..credentials import masked
-    from ..errors import ConfigurationError
-
-    token = key = masked(token)
-    try:
-        exchanges, url = asyncio.run(_examine(key, base_url, notebook))
-    except ConfigurationError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise typer.Exit(USAGE) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(LEFT) from None
+    from ..credentials import TokenSource, masked
     from .diagnosis import diagnose, reached
 
+    key = TokenSource(masked(common.token)).fixed
+    async with noticed(common, "looking at the service"):
+        try:
+            exchanges, url = await asyncio.wait_for(_examine(key, common.base_url, notebook), common.timeout)
+        except TimeoutError:
+            raise RequestTimeoutError(f"the service was not looked at within {common.timeout:g} s", sent=True) from None
     findings = diagnose(exchanges, _host(url))
-    report = _report(exchanges, url, findings, as_json=as_json)
-    typer.echo(report if key is None else key.scrub(report))
+    report = _report(exchanges, url, findings, as_json=bool(common.as_json))
+    sys.stdout.write((report if key is None else key.scrub(report)) + "\n")
     if not reached(exchanges):
-        raise typer.Exit(NO_API)
-    raise typer.Exit(DIFFERS if any(finding.verdict == "differs" for finding in findings) else 0)
+        return API
+    return FAILED if any(finding.verdict == "differs" for finding in findings) else OK
 
 
 async def _examine(key: Any, base_url: str | None, notebook: str | None) -> tuple[list[Exchange], str]:
@@ -123,3 +112,7 @@ def _head(url: str) -> dict[str, Any]:
         "aiohttp": version("aiohttp"),
         "service": f"{parts.scheme}://{safe_host(parts.hostname or '')}{'/...' if parts.path else ''}",
     }
+
+
+doctor: Callable[..., Any] = with_common(_doctor)
+doctor.__dict__["epilog"] = epilog("deepnote-async doctor --notebook NOTEBOOK > report.md")

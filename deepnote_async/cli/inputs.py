@@ -35,7 +35,7 @@ def typed_inputs(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, value = _split(word, "-i")
         if name.endswith(":"):
-            name, value = name[:-1], _json(value, f"-i {name}=")
+            name, value = name[:-1].rstrip(), _json(value, f"-i {name}=")
         if name in found:
             raise InvalidRequestError(f'-i gives {name!r} twice: a list is written {name}:=\'["a", "b"]\'')
         found[name] = value
@@ -49,7 +49,7 @@ def typed_choices(words: Sequence[str]) -> dict[str, list[Any]]:
         name, value = _split(word, "--grid")
         choices: Any = value.split(",")
         if name.endswith(":"):
-            name, choices = name[:-1], _json(value, f"--grid {name}=")
+            name, choices = name[:-1].rstrip(), _json(value, f"--grid {name}=")
         if not isinstance(choices, list) or not choices:
             raise InvalidRequestError(f"--grid {name}:= takes a JSON list, as {name}:='[1, 2]'")
         if name in found:
@@ -72,6 +72,7 @@ def _check_choices(name: str, choices: Sequence[Any], value: str) -> None:
 
 def _split(word: str, option: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
+    name = name.strip()
     if not equals or not name.rstrip(":"):
         raise InvalidRequestError(f"{option} takes name=value, not {word!r}")
     return name, value

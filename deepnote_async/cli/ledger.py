@@ -27,7 +27,10 @@ def about() -> None:
 
 @command(app, "show", "deepnote-async ledger show nightly.sqlite")
 async def show(common: Common, file: File) -> None:
-    """Print how many requests stand where, the runs that may still go on, and the failures."""
+    """Print how many requests stand where.
+
+    The runs that may still go on and the failures are named.
+    """
     summary, open_ones, failures = await _read(Ledger.open(file))
     if common.json:
         print_json(_as_json(summary, open_ones, failures))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..pagination import AsyncPaginator
     from .common import Common
 
-__all__ = ["Yes", "ask_to_delete", "print_deleted", "print_listed", "print_many", "print_one"]
+__all__ = ["Yes", "ask", "ask_to_delete", "print_deleted", "print_listed", "print_many", "print_one"]
 
 T = TypeVar("T")
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -64,11 +64,16 @@ def print_one(common: Common, record: dict[str, Any]) -> None:
 
 def ask_to_delete(kind: str, name: str, *, yes: bool) -> None:
     """Have a person confirm a deletion; where there is none, ``--yes`` does."""
+    ask(f"Delete {kind} {name}, for ever?", f"to delete {kind} {name}", yes=yes)
+
+
+def ask(question: str, to_do_it: str, *, yes: bool) -> None:
+    """Have a person say yes, or end here; where there is no person to ask, ``--yes`` is what says it."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"say --yes to delete {kind} {name}: there is no terminal to ask on")
-    typer.confirm(f"Delete {kind} {name}, for ever?", abort=True, err=True)
+        raise typer.BadParameter(f"say --yes {to_do_it}: there is no terminal to ask on")
+    typer.confirm(question, abort=True, err=True)
 
 
 def print_deleted(common: Common, name: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .common import Common, epilog, with_common
+from .progress import shown
+from .render import print_json, seconds
 
 if TYPE_CHECKING:
     from .advice import Advice
@@ -15,13 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["plan"]
 
-SILENT_FOR: Final = 1.0  # s before progress is worth a word
-DRAWN_EACH: Final = 0.2  # s, on a terminal
-TOLD_EACH: Final = 5.0  # s, anywhere else
-LEFT: Final = 130  # the exit status of a program that Ctrl-C has ended
 
-
-def plan(
+def _plan(
+    common: Common,
     runs: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many runs to start.")] = 500,
     rate: Annotated[
         float | None, typer.Option(min=0.01, help="Requests a second that the service lets in (default: 5).")
@@ -44,25 +43,18 @@ def plan(
     snapshot: Annotated[bool, typer.Option("--snapshot", help="The outputs of every run are fetched, too.")] = False,
     latency: Annotated[float, typer.Option(min=0, help="Of an answer, in seconds.")] = 0.2,
     seed: Annotated[int, typer.Option(help="The same gives the same forecast, another draws other lengths.")] = 1,
-    as_json: Annotated[
-        bool | None,
-        typer.Option("--json/--text", help="One JSON object, or text (default: text on a terminal)."),
-    ] = None,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Forecast how long a batch takes, what it costs in requests and how soon ends are known.
 
     The client itself runs it, in virtual time and against a model of the service.
     Nothing is started, and neither key nor network is needed. Lengths are lognormal.
     Ten thousand runs take about ten seconds.
-
-    Example: deepnote-async plan --runs 10000 --rate 5 --median 60 --sigma 0.8
     """
     from ..settings import PollPolicy
-    from . import forecast as room
-    from .advice import advise
+    from .forecast import Plan
 
     _check(rate, burst, window, notebooks, runs)
-    asked = room.Plan(
+    asked = Plan(
         runs=runs,
         rate=5.0 if rate is None else rate,
         burst=burst,
@@ -78,16 +70,40 @@ def plan(
         seed=seed,
         poll=PollPolicy(price=price),
     )
-    try:
-        with _Progress(runs) as progress:
-            seen = room.forecast(asked, progress)
-    except KeyboardInterrupt:
-        raise typer.Exit(LEFT) from None
+    return _print_forecast(common, asked)
+
+
+async def _print_forecast(common: Common, asked: Plan) -> None:
+    from .advice import advise
+
+    seen = await _forecast(common, asked)
     advice = advise(asked, seen)
-    if not sys.stdout.isatty() if as_json is None else as_json:
-        typer.echo(json.dumps(_as_json(asked, seen, advice)))
+    if common.json:
+        print_json(_as_json(asked, seen, advice))
     else:
         typer.echo("\n".join(_lines(asked, seen, advice)))
+
+
+async def _forecast(common: Common, asked: Plan) -> Forecast:
+    """The forecast, made in a thread, for it has an event loop of its own."""
+    from .forecast import forecast
+
+    known, at, left = 0, 0.0, False
+
+    def hear(count: int, when: float) -> None:
+        nonlocal known, at
+        if left:
+            raise InterruptedError  # nobody waits for it any more
+        known, at = count, when
+
+    def told() -> str:
+        return f"{known:,} of {asked.runs:,} runs known after {seconds(at)} of the batch"
+
+    async with shown(common, told, lambda: known / asked.runs):
+        try:
+            return await asyncio.to_thread(forecast, asked, hear)
+        finally:
+            left = True
 
 
 def _check(rate: float | None, burst: float | None, window: int | None, notebooks: int, runs: int) -> None:
@@ -95,42 +111,6 @@ def _check(rate: float | None, burst: float | None, window: int | None, notebook
         raise typer.BadParameter("a service has one limit: give --window, or --rate and --burst", param_hint="--window")
     if notebooks > runs:
         raise typer.BadParameter(f"there are {runs} runs for {notebooks} notebooks", param_hint="--notebooks")
-
-
-class _Progress:
-    """Says on stderr how far the forecast is, if it takes longer than a moment."""
-
-    def __init__(self, runs: int) -> None:
-        self._runs = runs
-        self._drawn = sys.stderr.isatty()
-        self._next = time.monotonic() + SILENT_FOR
-        self._width = 0
-
-    def __call__(self, known: int, seconds: float) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        from .advice import span
-
-        self._next = now + (DRAWN_EACH if self._drawn else TOLD_EACH)
-        text = f"{known:,} of {self._runs:,} runs known after {span(seconds)} of the batch"
-        if self._drawn:
-            self._write(text)
-        else:
-            sys.stderr.write(f"{text}\n")
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(f"\r{text:<{self._width}}")
-        sys.stderr.flush()
-        self._width = len(text)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._width:
-            self._write("")
-            sys.stderr.write("\r")
 
 
 def _limit(plan: Plan) -> str:
@@ -141,16 +121,14 @@ def _limit(plan: Plan) -> str:
 
 
 def _lines(plan: Plan, seen: Forecast, advice: Advice) -> list[str]:
-    from .advice import span
-
     many = f"{plan.notebooks:,} notebooks" if plan.notebooks > 1 else "1 notebook"
     rows = {
-        "duration": f"{span(seen.seconds)}, of which starting {span(seen.starting)}",
+        "duration": f"{seconds(seen.seconds)}, of which starting {seconds(seen.starting)}",
         "requests": f"{seen.requests:,}: {seen.starts:,} starts, {seen.pages:,} pages, {seen.single_reads:,} single "
         f"reads, {seen.throttled:,} throttled",
         "requests a run": f"{seen.requests_per_run:.2f}",
-        "delay, end to known": f"mean {span(seen.delay_mean)}, median {span(seen.delay_median)}, "
-        f"95th {span(seen.delay_late)}, worst {span(seen.delay_worst)}",
+        "delay, end to known": f"mean {seconds(seen.delay_mean)}, median {seconds(seen.delay_median)}, "
+        f"95th {seconds(seen.delay_late)}, worst {seconds(seen.delay_worst)}",
         "in flight": _room(plan, seen),
         "failed": f"{seen.failed:,}",
         "unaccounted": f"{seen.unaccounted:,}",
@@ -163,16 +141,16 @@ def _lines(plan: Plan, seen: Forecast, advice: Advice) -> list[str]:
         del rows["unaccounted"]
     if advice.options is not None:
         rows["to see it"] = f"the same with {advice.options}"
+    median, mean, longest = map(seconds, (plan.median, seen.length_mean, seen.length_longest))
     return [
         f"{plan.runs:,} {'runs' if plan.runs > 1 else 'run'} of {many}, limit: {_limit(plan)}",
-        f"lengths: median {span(plan.median)}, mean {span(seen.length_mean)}, longest {span(seen.length_longest)}",
+        f"lengths: median {median}, mean {mean}, longest {longest}",
         "",
         *(f"{name:<20} {text}" for name, text in rows.items()),
     ]
 
 
 def _room(plan: Plan, seen: Forecast) -> str:
-    from .advice import span
     from .forecast import USUAL_ROOM
 
     most = f"{seen.in_flight_most:,} at most"
@@ -181,7 +159,7 @@ def _room(plan: Plan, seen: Forecast) -> str:
     usual = seen.with_usual_room
     if usual is None:
         return f"{most}: run_many's own max_in_flight={USUAL_ROOM} is enough"
-    return f"{most}, with max_in_flight={seen.in_flight_most}; run_many's own {USUAL_ROOM} takes about {span(usual)}"
+    return f"{most}, with max_in_flight={seen.in_flight_most}; run_many's own {USUAL_ROOM} takes about {seconds(usual)}"
 
 
 def _as_json(plan: Plan, seen: Forecast, advice: Advice) -> dict[str, Any]:
@@ -193,3 +171,7 @@ def _as_json(plan: Plan, seen: Forecast, advice: Advice) -> dict[str, Any]:
     figures["requests"] = seen.requests
     figures["requests_per_run"] = seen.requests_per_run
     return {"plan": as_json(plan), "forecast": figures, "advice": attrs.asdict(advice)}
+
+
+plan: Callable[..., Any] = with_common(_plan)
+plan.__dict__["epilog"] = epilog("deepnote-async plan --runs 10000 --rate 5 --median 60 --sigma 0.8")

@@ -30,7 +30,7 @@ async def list_(
 ) -> None:
     """List the projects of the workspace."""
     async with common.client() as client:
-        found = client.projects.list(name_contains=name_contains, page_size=None if limit is None else min(limit, 100))
+        found = client.projects.list(name_contains=name_contains, page_size=min(limit or 100, 100))
         await print_listed(common, found, COLUMNS, limit, jsonable)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..models import Run
 
 __all__ = [
     "RUN_COLUMNS",
     "cell",
     "columns_of",
+    "console",
+    "harmless",
     "jsonable",
     "print_json",
     "print_record",
@@ -24,6 +30,13 @@ __all__ = [
 ]
 
 SECRETS: Final = {"snapshot_download_url", "snapshot_content", "snapshot_blocks"}  # links, and what is printed apart
+COLOURS: Final = {"success": "green", "error": "red", "internal_error": "red", "stopped": "yellow"}
+# All that a terminal obeys; a colour stands in a group, for it may stay. A cut sequence loses the ESC that begins it.
+CONTROLS: Final = re.compile(
+    r"(\x1b\[[0-9;]*m)"
+    r"|\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-OQ-WYZ\\`-~])"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
 RUN_COLUMNS: Final = ("run_id", "status", "created_at", "duration", "error")
 
 
@@ -69,7 +82,7 @@ def print_table(columns: Sequence[str], records: Iterable[Mapping[str, Any]], *,
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for column in columns:
         # An id that is cut is of no use.
-        name = Text(column if verbatim else column.replace("_", " "))
+        name = Text(harmless(column, colours=False) if verbatim else column.replace("_", " "))
         table.add_column(name, overflow="fold", no_wrap=column == "id" or column.endswith("_id"))
     for record in records:
         table.add_row(*(cell(record.get(column), "" if verbatim else column) for column in columns))
@@ -79,21 +92,37 @@ def print_table(columns: Sequence[str], records: Iterable[Mapping[str, Any]], *,
 def print_record(record: Mapping[str, Any]) -> None:
     """One thing for people: a name and a value on each line."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in record.items():
         if value not in (None, "", [], {}):
-            table.add_row(name.replace("_", " "), cell(value, name))
+            table.add_row(Text(harmless(name, colours=False).replace("_", " ")), cell(value, name))
     _print(table)
 
 
 def _print(table: Any) -> None:
+    drawn = console(highlight=False) if sys.stdout.isatty() else console(highlight=False, width=10_000)
+    drawn.print(table, markup=False)
+
+
+def console(**options: Any) -> Console:
+    """A console on stdout that raises :class:`BrokenPipeError` for a reader who has gone, where rich's own exits."""
     from rich.console import Console
 
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
-    console.print(table, markup=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, "nobody reads any more")
+
+    return Plain(**options)
+
+
+def harmless(text: str, *, colours: bool = True) -> str:
+    """Text of others without what a terminal would obey: it may colour its words, but not clear the screen."""
+    kept = CONTROLS.sub(r"\1" if colours else "", text)
+    return f"{kept}\x1b[0m" if "\x1b" in kept else kept
 
 
 def cell(value: Any, column: str = "") -> Any:
@@ -109,8 +138,7 @@ def cell(value: Any, column: str = "") -> Any:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if column.endswith("_at") and isinstance(value, str):
         return f"{value[:10]} {value[11:19]} UTC"
-    colour = {"success": "green", "error": "red", "internal_error": "red", "stopped": "yellow"}.get(text, "")
-    return Text(text, style=colour)
+    return Text(harmless(text, colours=False), style=COLOURS.get(text, "") if column == "status" else "")
 
 
 def columns_of(records: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> list[str]:
@@ -120,7 +148,7 @@ def columns_of(records: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> l
 
 def seconds(value: float) -> str:
     """A length of time for people: ``8.3 s``, ``4 min 05 s``, ``2 h 10 min``."""
-    if value < 60:
+    if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

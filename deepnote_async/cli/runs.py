@@ -10,11 +10,11 @@ import typer
 
 from ..errors import DeepnoteError, RunTimeoutError
 from .common import Common, command
-from .exits import FAILED, PROGRAM, line_of, say, status_of
+from .exits import FAILED, PROGRAM, line_of, naming, say, status_of
 from .inputs import typed_inputs
 from .lazy import PLAIN
 from .listing import print_one
-from .outputs import Save, print_run
+from .outputs import Save, made_ready, print_run
 from .progress import noticed, shown
 from .render import columns_of, jsonable, print_json, print_table, run_record, seconds
 
@@ -43,7 +43,9 @@ async def start(
     inputs = typed_inputs(given or [])
     async with common.client() as client, noticed(common, "starting"):
         started = await client.runs.create(notebook, inputs=inputs or None)
-    print_one(common, jsonable(started))
+    with naming(started.run_id):
+        print_one(common, jsonable(started))
+        sys.stdout.flush()
 
 
 @command(app, "get", "deepnote-async runs get RUN")
@@ -56,7 +58,10 @@ async def get(common: Common, run: Id) -> None:
 
 @command(app, "wait", "deepnote-async runs wait RUN1 RUN2 --timeout 3600")
 async def wait(common: Common, runs: Ids) -> int:
-    """Wait for runs, whoever started them, and print each as it ends; Ctrl-C leaves them running."""
+    """Wait for runs and print each as it ends.
+
+    Whoever started them. Ctrl-C leaves them running.
+    """
     import asyncio
 
     ended: list[Run] = []
@@ -77,12 +82,17 @@ async def wait(common: Common, runs: Ids) -> int:
                 if common.json:
                     print_json(run_record(each))
     except asyncio.CancelledError:
+        _print_ended(common, ended)
         say(f"Left; the runs go on. `{PROGRAM} runs wait` with the same ids takes the wait up again.")
         raise
+    _print_ended(common, ended)
+    return _status(ended, errors)
+
+
+def _print_ended(common: Common, ended: list[Run]) -> None:
     if not common.json and ended:
         records = [run_record(run) for run in ended]
         print_table(columns_of(records, COLUMNS), records)
-    return _status(ended, errors)
 
 
 def _status(ended: list[Run], errors: list[DeepnoteError]) -> int:
@@ -95,8 +105,12 @@ def _status(ended: list[Run], errors: list[DeepnoteError]) -> int:
 
 
 @command(app, "outputs", "deepnote-async runs outputs RUN --save outputs/")
-async def outputs(common: Common, run: Id, save: Save = None) -> None:
-    """Print what a run's blocks have put out: text, tables, and why it failed."""
+async def outputs(common: Common, run: Id, save: Save = None) -> int:
+    """Print what a run's blocks have put out.
+
+    Text, tables, images by name, and why it failed.
+    """
+    made_ready(save)
     async with common.client() as client, noticed(common, "reading the outputs"):
         # Waiting for an ended run costs nothing and bears with a snapshot that is late.
         found = await client.runs.get(run, snapshot_delivery="blocks")
@@ -104,7 +118,7 @@ async def outputs(common: Common, run: Id, save: Save = None) -> None:
             found = await client.await_run(found, snapshot="blocks", timeout=common.timeout)
     if not found.is_terminal:
         say(f"run {run} has not ended: it is {found.status}; `{PROGRAM} runs wait {run}` waits for it")
-    print_run(common, found, save)
+    return print_run(common, found, save)
 
 
 @command(app, "download", "deepnote-async runs download RUN --to report.snapshot.deepnote")

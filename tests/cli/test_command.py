@@ -69,8 +69,18 @@ async def test_compare_shows_both_ways_and_how_far_the_naive_one_gets():
 async def test_a_real_run_is_started_only_after_a_yes(here, fake):
     notebook = fake.notebook("Report")
     done = await here("demo", "--runs", "3", "--notebook", notebook.id, stdin="n\n")
-    assert done.status == 1
-    assert "This starts 3 real runs" in done.out + done.err
+    assert (done.status, done.out) == (2, "")
+    assert "say --yes to start 3 real runs" in done.err
+    assert not fake.calls
+
+
+@pytest.mark.slow
+async def test_on_a_terminal_the_demo_asks_before_real_runs(terminal, fake):
+    screen = terminal()
+    await screen.start("demo", "--notebook", fake.notebook("Report").id)
+    await screen.sees(r"This starts 500 real runs .* \[y/N\]")
+    screen.type("n\n")
+    assert await screen.ends() == 1
     assert not fake.calls
 
 
@@ -87,6 +97,15 @@ async def test_real_runs_are_started_and_awaited():
     assert status == 0, output
     assert re.search(r"succeeded +│ +3 of 3\n", output)
     assert fake.token not in output
+
+
+@pytest.mark.slow
+async def test_a_quiet_demo_shows_only_what_came_of_it(here, fake):
+    notebook = fake.notebook("Report").succeeds(after=1)
+    done = await here("demo", "-q", "--runs", "2", "--notebook", notebook.id, "--yes")
+    assert done.status == 0
+    assert "under way" not in done.out
+    assert "2 of 2" in done.out
 
 
 @pytest.mark.slow
@@ -122,6 +141,8 @@ async def test_a_missing_key_is_one_line(here, fake):
         (("--base-url", "https://api.deepnote.com"), "--notebook"),
         (("--compare", "--notebook", "some-id"), "embedded service only"),
         (("--runs", "0"), "--runs"),
+        (("--timeout", "5", "--notebook", "some-id"), "--timeout"),
+        (("--json",), "run-many does"),
     ],
 )
 async def test_options_that_do_not_go_together_are_refused(here, arguments, message):

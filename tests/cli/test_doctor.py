@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -16,10 +18,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("typer")
 
-from typer.testing import CliRunner
+from cli_kit import Piped
 
 from deepnote_async import HttpResponse, TransportError
-from deepnote_async.cli.app import app
+from deepnote_async.cli.app import run
 from deepnote_async.cli.checkup import MOST_REQUESTS, examine
 from deepnote_async.cli.diagnosis import clock_offset, diagnose, reached
 from deepnote_async.cli.dialect import dialect_of, traits_of
@@ -28,6 +30,7 @@ from deepnote_async.cli.findings import as_text, safe_limit, safe_name, safe_val
 from deepnote_async.cli.recording import Exchange, Recording
 from deepnote_async.testing import (
     Block,
+    FakeDeepnote,
     Fault,
     Input,
     MemoryTransport,
@@ -387,8 +390,16 @@ def test_the_command_shows_neither_key_nor_id_nor_name(dialect, how):
         assert result.output.startswith("### deepnote-async doctor\n")
 
 
-def run_doctor(*arguments: str, token: str = TOKEN) -> Any:
-    return CliRunner().invoke(app, ["doctor", *arguments], env={"DEEPNOTE_TOKEN": token, "NO_COLOR": "1"})
+class Ended(NamedTuple):
+    exit_code: int
+    output: str
+
+
+def run_doctor(*arguments: str, token: str = TOKEN) -> Ended:
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
+        patch.setenv("DEEPNOTE_TOKEN", token)
+        return Ended(run(["doctor", *arguments]), output.getvalue())
 
 
 def test_the_exit_status_tells_what_came_of_it():
@@ -403,8 +414,18 @@ def test_the_exit_status_tells_what_came_of_it():
     gone = run_doctor("--base-url", fake.url)
     assert gone.exit_code == 3
     assert "Traceback" not in gone.output
-    assert run_doctor("--base-url", "ftp://nowhere").exit_code == 2
+    nowhere = run_doctor("--base-url", "ftp://nowhere")
+    assert nowhere.exit_code == 2
+    assert nowhere.output.startswith("deepnote-async: error: ")
     assert run_doctor(token="").exit_code == 2
+
+
+@pytest.mark.slow
+async def test_the_common_options_are_heeded():
+    async with FakeDeepnote(latency=1.0) as fake:
+        late = await Piped(fake)("doctor", "-q", "--timeout", "0.5")
+    assert (late.status, late.out) == (4, "")
+    assert late.err.startswith("deepnote-async: error: the service was not looked at within 0.5 s")
 
 
 # The small parts.

@@ -43,6 +43,11 @@ def test_what_is_no_input_is_refused(words, message):
         typed_inputs(words)
 
 
+def test_blanks_around_a_name_are_no_part_of_it():
+    assert typed_inputs([" a =1", "b := true"]) == {"a": "1", "b": True}
+    assert typed_choices(["c =1,2"]) == {"c": ["1", "2"]}
+
+
 def test_choices_are_divided_at_commas_or_json():
     assert typed_choices(["region=EU,US", 'name:=["a,b", 2]']) == {"region": ["EU", "US"], "name": ["a,b", 2]}
     with pytest.raises(InvalidRequestError, match="takes a JSON list"):

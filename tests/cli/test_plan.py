@@ -16,7 +16,7 @@ from test_command import run_command
 from typer.testing import CliRunner
 
 from deepnote_async import DeepnoteClient, PollPolicy, RunRequest
-from deepnote_async.cli.advice import advise, span
+from deepnote_async.cli.advice import advise
 from deepnote_async.cli.app import app
 from deepnote_async.cli.forecast import Forecast, Plan, _in_flight, _with_room, account, forecast
 from deepnote_async.testing import FakeDeepnote
@@ -65,7 +65,7 @@ async def test_a_plan_needs_no_key_and_prints_json_where_nobody_reads_it():
 
 
 async def test_the_text_says_what_binds_and_which_options_show_a_change():
-    status, output = await run_command("plan", "--runs", "60", "--max-in-flight", "5", "--median", "5", "--text")
+    status, output = await run_command("plan", "--runs", "60", "--max-in-flight", "5", "--median", "5", "--table")
     assert status == 0, output
     assert re.search(r"^duration +\d min \d\d s, of which starting ", output, re.MULTILINE)
     assert re.search(r"^delay, end to known  mean \d.*, median \d.*, 95th \d.*, worst \d", output, re.MULTILINE)
@@ -88,6 +88,23 @@ def test_what_cannot_be_is_a_usage_error(arguments, message):
     result = CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": "100", "NO_COLOR": "1"})
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_the_common_options_stand_before_or_after_it():
+    for arguments in (("--table", "plan", "--runs", "5"), ("plan", "--runs", "5", "--table", "-q", "--timeout", "5")):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert result.output.startswith("5 runs of 1 notebook")
+
+
+@pytest.mark.slow
+async def test_a_plan_that_takes_long_is_shown_and_left_with_ctrl_c(terminal):
+    screen = terminal()
+    await screen.start("plan", "--runs", "200000")
+    await screen.sees(r"\d of 200,000 runs known after")
+    screen.type("\x03")
+    assert await screen.ends() == 130
+    assert "Traceback" not in screen.shown
 
 
 def test_the_same_plan_gives_the_same_forecast():
@@ -157,21 +174,6 @@ def test_a_smaller_room_is_reckoned_run_by_run():
     assert _with_room(2, [3.0, 5.0, 1.0], spacing=0.0) == 5.0
     assert _with_room(1, [3.0, 5.0, 1.0], spacing=0.0) == 9.0
     assert _with_room(9, [3.0, 5.0, 1.0], spacing=2.0) == 9.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min 00 s"),
-        (3599.7, "1 h 00 min"),
-        (5400, "1 h 30 min"),
-    ],
-)
-def test_times_are_written_for_people(seconds, text):
-    assert span(seconds) == text
 
 
 @pytest.mark.slow

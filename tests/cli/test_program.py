@@ -56,6 +56,9 @@ def test_every_command_has_a_line_a_help_and_an_example():
     for group, names in GROUPS.items():
         listed = CliRunner().invoke(app, [group, "--help"]).output
         assert [name for name in names if f"\n  {name} " not in listed] == []
+        assert "..." not in listed.partition("Commands:")[2], "no line is cut"
+    for path in (["run"], ["run-many"], ["runs", "wait"]):
+        assert "--timeout SECONDS" in CliRunner().invoke(app, [*path, "--help"]).output
 
 
 def help_times() -> list[tuple[float, float]]:

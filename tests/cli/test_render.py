@@ -13,7 +13,7 @@ pytest.importorskip("rich")
 
 from deepnote_async import Me, Notebook, Run, errors
 from deepnote_async.cli import exits
-from deepnote_async.cli.render import jsonable, print_json, print_table, run_record, seconds
+from deepnote_async.cli.render import cell, harmless, jsonable, print_json, print_table, run_record, seconds
 
 RUN = Run(
     run_id="r",
@@ -59,10 +59,35 @@ def test_a_table_cuts_no_id_and_reads_no_markup(capsys):
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(8.26, "8.3 s"), (245, "4 min 05 s"), (3599.6, "1 h 00 min"), (7830, "2 h 10 min")],
+    [(8.26, "8.3 s"), (59.97, "1 min 00 s"), (245, "4 min 05 s"), (3599.6, "1 h 00 min"), (7830, "2 h 10 min")],
 )
 def test_lengths_of_time_for_people(value, words):
     assert seconds(value) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "coloured", "plain"),
+    [
+        ("a\tb\r\n\u00e9", "a\tb\r\n\u00e9", "a\tb\r\n\u00e9"),
+        ("\x1b[1;31mred\x1b[m", "\x1b[1;31mred\x1b[m\x1b[0m", "red"),
+        ("\x1b]52;c;c2VjcmV0\x07x\x1b]0;title\x1b\\y", "xy", "xy"),
+        ("\x1b[2J\x1b[Hx\x1b[?1049h\x1bc\x1b(0y", "xy", "xy"),
+        ("\x1bP+q\x1b\\x\x9b2Jy\x07\x08", "x2Jy", "x2Jy"),
+        ("\x1b]52;c;cut off", "]52;c;cut off", "]52;c;cut off"),
+        ("\x1b\x1b[2J[2J", "[2J", "[2J"),
+        ("\x1b[3", "[3", "[3"),
+    ],
+)
+def test_a_notebook_may_colour_its_words_and_do_nothing_else_to_a_terminal(text, coloured, plain):
+    assert harmless(text) == coloured
+    assert harmless(text, colours=False) == plain
+
+
+def test_a_cell_obeys_nothing_and_only_a_status_is_coloured(capsys):
+    assert cell("\x1b[2Jx", "name").plain == "x"
+    assert (str(cell("error", "status").style), str(cell("error", "name").style)) == ("red", "")
+    print_table(["\x1b[2Jname"], [{"\x1b[2Jname": "\x1b]0;t\x07v"}], verbatim=True)
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def api_error(kind, status):
@@ -86,6 +111,8 @@ TIMEOUT = errors.RequestTimeoutError("late", sent=True)
         (errors.NotStartedError("no", cause=TIMEOUT), 4, "--timeout"),
         (errors.OutcomeUnknownError("broke", notebook_id="n"), 3, "notebooks runs n"),
         (FileNotFoundError(2, "No such file or directory", "rows.csv"), 2, "rows.csv: No such file"),
+        (OSError(28, "No space left on device"), 5, "No space left"),
+        (OSError(28, "No space left on device", "report.yaml"), 5, "report.yaml: No space left"),
     ],
 )
 def test_an_error_is_one_line_with_advice_and_a_status(capsys, error, status, advice):

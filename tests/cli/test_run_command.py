@@ -35,6 +35,47 @@ async def test_tables_are_drawn_and_images_are_saved(here, fake, tmp_path):
     assert record["outputs"][2]["images"] == [{"mime": "image/png", "bytes": len(outputs.PIXEL)}]
 
 
+async def test_what_is_neither_text_nor_table_nor_image_is_named(here, fake):
+    bundle = {"text/html": "<b>bold</b>" * 200, "application/json": {"a": 1}}
+    odd = {"output_type": "display_data", "data": bundle, "metadata": {}}
+    webp = outputs.image(mime="image/webp")
+    notebook = fake.notebook("report").succeeds(after=1, outputs=[odd, webp, outputs.table([])])
+    done = await here("run", notebook.id, "--table")
+    assert done.out.splitlines() == [
+        "[text/html, 2.2 kB; --json tells]",
+        "[application/json, 0.0 kB; --json tells]",
+        "[image/webp, 0.1 kB; --save DIR keeps it]",
+        "(no rows; columns: none)",
+    ]
+    (record,) = (await here("runs", "outputs", next(iter(fake.service.runs)))).json()
+    first, second, third = record["outputs"]
+    assert (first["mimes"], first["data"]) == (["text/html", "application/json"], bundle)
+    assert second["mimes"] == ["text/plain", "image/webp"]
+    assert "data" not in second
+    assert third["dataframe"]["columns"] == [{"name": "_deepnote_index_column", "dtype": "int64"}]
+
+
+async def test_without_outputs_a_person_is_told_how_it_ended(here, fake):
+    notebook = fake.notebook("report").succeeds(after=12.5, outputs=[])
+    done = await here("run", notebook.id, "--table")
+    assert (done.status, done.out) == (0, "")
+    (run_id,) = fake.service.runs
+    assert done.err == f"run {run_id} succeeded in 12.5 s\n"
+    assert (await here("run", notebook.id, "--table", "-q")).err == ""
+
+
+async def test_an_image_that_cannot_be_saved_is_named_and_the_rest_is_printed(here, fake, tmp_path):
+    notebook = fake.notebook("report").succeeds(after=1, outputs=["first\n", outputs.image()])
+    (run_id,) = [run["run_id"] for run in (await here("run", notebook.id, "--save", tmp_path)).json()]
+    (image,) = tmp_path.iterdir()
+    image.unlink()
+    image.mkdir()
+    done = await here("runs", "outputs", run_id, "--save", tmp_path, "--table")
+    assert done.status == 5
+    assert done.out == "first\n[image/png, 0.1 kB; --save DIR keeps it]\n"
+    assert f"{image} was not written: Is a directory" in done.err
+
+
 async def test_a_failed_run_shows_its_traceback(here, fake):
     notebook = fake.notebook("report").fails("KeyError: 'region'", after=5)
     done = await here("run", notebook.id, "--table")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -54,7 +54,13 @@ def refusal(**inputs: Any) -> str:
         {"title": ""},
         {"title": 7},
         {"since": date(2026, 1, 2)},
+        {"since": datetime(2026, 1, 2, 3, 4, tzinfo=UTC)},
+        {"since": "2026-01-02T03:04:05.678Z"},
+        {"since": ""},
         {"span": "past7days"},
+        {"span": "customDays45"},
+        {"span": "2026-01-02"},
+        {"span": ["2026-01-02T00:00:00.000Z", ""]},
         {"span": [date(2026, 1, 2), date(2026, 2, 2)]},
         {"novel": ["x"]},
         {},
@@ -87,8 +93,15 @@ def test_what_fits_is_the_request_itself(inputs: dict[str, Any]) -> None:
         ({"any_number": True}, "'any_number' is a slider"),
         ({"dry_run": "true"}, "'dry_run' is a checkbox: write True or False, not 'true'"),
         ({"title": ["x"]}, "'title' takes text, not ['x']"),
-        ({"since": True}, "'since' takes text, not True"),
-        ({"span": ["2026-01-01"]}, "'span' is a range of dates: write one text or a list of two"),
+        ({"since": True}, "'since' is a date: write one as 2026-01-31, not True"),
+        ({"since": "2024-13-45"}, "'since' is a date: write one as 2026-01-31, not '2024-13-45'"),
+        ({"since": "31.01.2026"}, "'since' is a date: write one"),
+        ({"since": "20260131"}, "'since' is a date: write one"),
+        ({"span": ["2026-01-01"]}, "'span' is a range of dates: write two as ['2026-01-01', "),
+        ({"span": [1, 2]}, "'span' is a range of dates: write two"),
+        ({"span": ["2026-01-01", "2026-02-30"]}, "'span' is a range of dates: write two"),
+        ({"span": True}, "'span' is a range of dates: write two"),
+        ({"span": "past7day"}, "there is none 'past7day': did you mean 'past7days'?"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(inputs: dict[str, Any], told: str) -> None:
