@@ -193,10 +193,13 @@ def test_every_error_is_in_the_table():
 
 
 @pytest.mark.slow
-async def test_a_batch_with_a_ledger_takes_up_where_it_was(fake, tmp_path, monkeypatch):
+async def test_a_batch_with_a_ledger_takes_up_where_it_was(fake, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     notebook = fake.notebook("Report").succeeds(after=1)
     for _ in range(2):
-        names = await run_block("A batch that survives its process", notebook.id)
-        assert [result.ok for result in names["results"]] == [True, True]
+        await run_block("A batch that survives its process", notebook.id)
+        told = capsys.readouterr().out.splitlines()
+        assert len(told) == 2
+        assert all(line.endswith(" ended well") for line in told)
+        assert {line.split()[1] for line in told} == fake.service.runs.keys()
     assert len(fake.service.runs) == 2
