@@ -22,4 +22,4 @@ else:
     def __dir__() -> list[str]:
         from importlib import import_module
 
-        return import_module("._public", __name__).__all__
+        return sorted({*globals(), *import_module("._public", __name__).__all__})

@@ -28,7 +28,7 @@ All of them pickle and copy, and none holds a token or a signed link.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,6 +67,9 @@ def _rebuild(cls: type[DeepnoteError], args: tuple[Any, ...], state: dict[str, A
     error.__dict__.update(state)
     error.__cause__ = state.get("cause")
     return error
+
+
+LONGEST_REASON: Final = 500
 
 
 class DeepnoteError(Exception):
@@ -226,8 +229,10 @@ class RunFailedError(DeepnoteError):
 
     def __init__(self, run: Run) -> None:
         # Most failed runs say nothing themselves. Blocks are read already; a document is not read for a message.
-        told = run.error or (run.failure if isinstance(run.snapshot_blocks, list) else None)
-        reason = f": {told}" if told else ""
+        has_blocks = isinstance(run.snapshot_blocks, list) and run.snapshot_blocks
+        told = str(run.error or (run.failure if has_blocks else None) or "")
+        # A message may be as long as a notebook likes; all of it is in `run.failure`.
+        reason = f": {told[:LONGEST_REASON]}" if told else ""
         super().__init__(f"run {run.run_id} ended as {run.status}{reason}")
         self.run = run
 

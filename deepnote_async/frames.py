@@ -19,6 +19,7 @@ from .errors import ConfigurationError
 
 __all__ = ["make_frame"]
 
+WIDEST: Final = 20  # digits after the first that a number of 64 bits may have
 _MISSING: Final = frozenset({"nan", "NaN", "None", "NaT", "<NA>", "null", ""})
 _MISSING_TEXT: Final = {"str": frozenset({"nan"}), "string": frozenset({"<NA>"}), "category": frozenset({"nan"})}
 _MISSING_OBJECTS: Final = frozenset({"nan", "None", "NaT", "<NA>"})
@@ -92,6 +93,8 @@ def _integer(value: Any) -> int | None:
             return int(value.removesuffix(".0"))  # so pandas' nullable integers come where one of them is missing
         except ValueError:
             value = Decimal(value)
+    if isinstance(value, Decimal) and not (value.is_finite() and value.adjusted() <= WIDEST):
+        raise ValueError("no integer of 64 bits")  # nor is it written out, which would take its digits squared
     whole = int(value)
     if isinstance(value, bool) or whole != value:
         raise ValueError("no integer")

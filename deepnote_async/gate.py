@@ -58,10 +58,15 @@ class Slots:
     def release(self) -> None:
         """Free one slot and wake all gates short of one, for the first of them may have nobody left or no token."""
         self.free += 1
-        if self._short:
-            short, self._short = self._short, deque()
-            for gate in short:
-                gate.wake()
+        for gate in tuple(self._short):
+            gate.wake()
+
+    def served(self, gate: Gate) -> None:
+        """A gate has had its turn: the others that are short of a slot come before it."""
+        if gate in self._short:
+            self._short.remove(gate)
+            if gate.waiting:
+                self._short.append(gate)
 
 
 class NoLimit:
@@ -167,7 +172,10 @@ class Gate:
 
     def wake(self) -> None:
         """Set the pump going if there is somebody to grant to and something to grant."""
-        if self.waiting == 0 or self._pump is not None:
+        if self.waiting == 0:
+            self._slots.served(self)
+            return
+        if self._pump is not None:
             return
         if self._slots.free == 0:
             self._slots.wanted_by(self)
@@ -240,6 +248,7 @@ class Gate:
             self._give_back()
         else:
             self._slots.free -= 1
+            self._slots.served(self)
             future.set_result(None)
         return future is not None
 

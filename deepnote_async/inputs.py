@@ -16,6 +16,7 @@ from .models import Notebook, NotebookInput
 
 __all__ = ["check_inputs"]
 
+MOST_DIGITS: Final = 30
 _TEXT_TYPES: Final = {"input-text", "input-textarea", "input-file"}
 _RANGES: Final = ("past7days", "past14days", "pastMonth", "past3months", "past6months", "pastYear")
 _DAYS: Final = re.compile(r"customDays\d+", re.ASCII)
@@ -136,4 +137,5 @@ def _number(value: Any) -> Decimal | None:
         number = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    # Reckoning with more digits than any slider has could take for ever.
+    return number if number.is_finite() and abs(number.adjusted()) <= MOST_DIGITS else None

@@ -140,7 +140,7 @@ class Session:
             await gate.enter(lane)
         except asyncio.CancelledError:
             if guard.expired():
-                reason = "total_timeout passed while the call waited for its turn under the rate limit"
+                reason = "total_timeout passed while the call waited for its turn"
                 raise RequestTimeoutError(reason, sent=False, attempts=attempts) from None
             raise
         finally:

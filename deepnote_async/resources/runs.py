@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -180,9 +180,11 @@ class Runs:
             return None
         try:
             return await self._fetch(Secret(known.snapshot_download_url), to, deadline)
-        except ApiError:
+        except ApiError as error:
             fresh = await self._with_link(known.run_id, deadline)
-            if not fresh.snapshot_download_url or fresh.snapshot_download_url == known.snapshot_download_url:
+            # After a 401 it may be the key that is another now.
+            stale = fresh.snapshot_download_url == known.snapshot_download_url and error.status != 401
+            if not fresh.snapshot_download_url or stale:
                 raise
         return await self._fetch(Secret(fresh.snapshot_download_url), to, deadline)
 
@@ -201,9 +203,12 @@ class Runs:
                 # One that ended long ago has had its time.
                 age = core.clock.at(core.now()) - run.finished_at.timestamp()
                 until = min(until, core.now() + self._poll.snapshot_wait - age)
-            if core.now() >= (until if deadline is None else min(until, deadline)):
+            end = until if deadline is None else min(until, deadline)
+            if core.now() >= end:
                 return run
-            await core.pause(min(self._poll.initial, until - core.now()))
+            await core.pause(min(self._poll.initial, end - core.now()))
+            if deadline is not None and core.now() >= deadline:
+                return run
 
     async def _fetch(self, link: Secret, to: str | os.PathLike[str] | None, deadline: float | None) -> str | None:
         """Fetch a link, beginning anew where it breaks, as often as the retry policy says."""
@@ -223,8 +228,8 @@ class Runs:
     async def _fetch_once(self, link: Secret, to: str | os.PathLike[str] | None, deadline: float | None) -> str | None:
         if to is None:
             return (await self._session.download(link, deadline=deadline)).decode("utf-8", "replace")
-        async with _written_whole(to) as file:
-            await self._session.download(link, file.write, deadline=deadline)
+        async with _written_whole(to) as write:
+            await self._session.download(link, write, deadline=deadline)
         return None
 
     async def candidates(self, error: OutcomeUnknownError) -> list[Run]:
@@ -279,23 +284,36 @@ def run_id_of(run: RunRef) -> str:
 async def _deliver(content: str, to: str | os.PathLike[str] | None) -> str | None:
     if to is None:
         return content
-    async with _written_whole(to) as file:
-        await file.write(content.encode())
+    async with _written_whole(to) as write:
+        await write(content.encode())
     return None
 
 
 @contextlib.asynccontextmanager
-async def _written_whole(to: str | os.PathLike[str]) -> AsyncIterator[anyio.AsyncFile[bytes]]:
-    """A file that comes to stand at ``to`` once it is written to its end, and not at all otherwise."""
+async def _written_whole(to: str | os.PathLike[str]) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """What writes a file that comes to stand at ``to`` once it is written to its end, and not at all otherwise.
+
+    It is opened at the first piece, for a download may wait long for its turn.
+    """
     partial = Path(f"{os.fspath(to)}.{uuid.uuid4().hex}.part")
-    file = await _opened(partial)
+    file: anyio.AsyncFile[bytes] | None = None
+
+    async def write(piece: bytes) -> None:
+        nonlocal file
+        if file is None:
+            file = await _opened(partial)
+        await file.write(piece)
+
     try:
-        async with file:
-            yield file
+        yield write
+        await write(b"")  # an empty document makes a file, too
+        if file is not None:
+            await file.aclose()
         await anyio.to_thread.run_sync(partial.replace, to)
     except BaseException:
-        # Without an await: a closing in a thread does not begin in a cancelled task.
-        _discard(file, partial)
+        if file is not None:
+            # Without an await: a closing in a thread does not begin in a cancelled task.
+            _discard(file, partial)
         raise
 
 

@@ -22,7 +22,7 @@ class RunBatch:
     and are listed in :attr:`unfinished`. One task reads it at a time.
     """
 
-    __slots__ = ("_fanout",)
+    __slots__ = ("__weakref__", "_fanout")
 
     def __init__(self, fanout: Fanout) -> None:
         self._fanout = fanout

@@ -55,15 +55,15 @@ class Book:
 
     # Opening and closing.
 
-    async def open(self) -> None:
+    async def open(self, patience: float | None = None) -> None:
         """Lock and read the ledger; raises :class:`ConfigurationError`.
 
         What was being started when its process ended is of unknown outcome from now on. A ledger that a batch of this
-        client was left with is waited for until its last start is written.
+        client was left with is waited for until its last start is written, but no longer than ``patience`` seconds.
         """
         left = self._core.ledgers_left.get(self._path)
         if left is not None:
-            await asyncio.wait([left])
+            await asyncio.wait([left], timeout=patience)
         writer = Writer(self._ledger.path)
         rows = await writer.open()
         self._writer = writer
@@ -72,7 +72,8 @@ class Book:
             self._rows[row.key] = row
             if row.run_id is not None:
                 # Known as ours, earlier attempts too, so that no unknown start is taken to have become them.
-                age = 0.0 if row.created_at is None else max(today - row.created_at, 0.0)
+                began = row.created_at if row.created_at is not None else row.since
+                age = 0.0 if began is None else max(today - began, 0.0)
                 self._core.started.add(row.run_id, now - age)
         self._next_id = rows[-1].id + 1 if rows else 1
         for row in self._rows.values():
@@ -82,13 +83,17 @@ class Book:
     async def leave(self, tasks: Collection[asyncio.Task[None]]) -> None:
         """Let the ledger go: now, or when the starts on the wire, whose outcome belongs in it, have ended."""
         tasks = set(tasks)
-        if all(task.cancelling() for task in tasks):
-            await self._close(tasks)
-            return
         core = self._core
+        # In a task of its own, so that a caller who is cancelled meanwhile leaves no half-closed ledger.
         left = core.ledgers_left[self._path] = core.spawn(self._close(tasks), "deepnote ledger")
-        left.add_done_callback(lambda _: core.ledgers_left.pop(self._path))
+        left.add_done_callback(self._has_left)
         core.leave_running(left)
+        if all(task.cancelling() for task in tasks):
+            await asyncio.shield(left)
+
+    def _has_left(self, left: asyncio.Task[None]) -> None:
+        if self._core.ledgers_left.get(self._path) is left:
+            del self._core.ledgers_left[self._path]
 
     async def _close(self, after: Collection[asyncio.Task[None]]) -> None:
         try:

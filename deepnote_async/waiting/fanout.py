@@ -104,7 +104,7 @@ class Fanout:
             raise InvalidRequestError("a batch is entered once: make another with run_many")
         self._entered = True
         if self._book is not None:
-            await self._book.open()
+            await self._book.open(self._options.timeout)
             if self._core.closed:
                 await self._book.leave(())
                 self._core.check()

@@ -54,7 +54,7 @@ class Reconciler:
             with contextlib.suppress(DeepnoteError):
                 found = await self._begun_since(error.notebook_id, error.window[0])
                 if alone and len(found) == 1:
-                    core.started.add(found[0].run_id, broke)
+                    core.started.add(found[0].run_id, min(broke, self._begun(found[0], broke)))
                     return found[0]
                 if found:
                     return error
@@ -65,6 +65,13 @@ class Reconciler:
             settled = broke + self._settle - core.now()
             pause = backoff(looks, LOOKS, core.rng)
             await core.pause(min(pause, settled) if settled > 0 else pause)
+
+    def _begun(self, run: Run, otherwise: float) -> float:
+        """When a run began, on the loop's clock: the start that became it may be of an earlier process."""
+        core = self._session.core
+        if run.created_at is None:
+            return otherwise
+        return core.now() - (core.clock.at(core.now()) - run.created_at.timestamp())
 
     async def _begun_since(self, notebook_id: str, since: datetime) -> list[Run]:
         """Every run of the notebook begun since then that is not known as ours, from a listing read to its end."""

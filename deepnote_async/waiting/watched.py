@@ -30,7 +30,17 @@ NOBODY: Final[dict[Wait, None]] = {}
 class Watched(Item):
     """One watched run: what is known of it and who waits."""
 
-    __slots__ = ("added", "end", "failing_since", "ours_since", "read_until", "seen_before", "status", "waits")
+    __slots__ = (
+        "added",
+        "earliest",
+        "end",
+        "failing_since",
+        "ours_since",
+        "read_until",
+        "seen_before",
+        "status",
+        "waits",
+    )
 
     def __init__(self, run_id: str, born: float | None, now: float) -> None:
         super().__init__(run_id, None, born, now)
@@ -41,7 +51,8 @@ class Watched(Item):
         self.end: Run | None = None
         self.read_until: float = math.inf  # once it has ended: until when it is read again for what is still to come
         self.failing_since: float | None = None
-        self.ours_since: float | None = None
+        self.ours_since: float | None = None  # when our start of it was answered
+        self.earliest: float = -math.inf  # when our start of it can have happened
 
     def join(self, wait: Wait) -> None:
         """Let one more wait for it."""

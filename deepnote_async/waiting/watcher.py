@@ -46,7 +46,7 @@ __all__ = ["Watcher"]
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
 PAGE_SIZE: Final = 100
-LATENCY: Final = 1.0  # s from a start to its answer, at most, and what an offset from `Date` may be wrong by
+DATE_ERROR: Final = 0.5  # s that an offset from `Date`, which is cut to the second, may be wrong by
 LOOKS_AT_ONCE: Final = 16  # on the wire: answers that come together are taken in together, and pages take a while
 
 
@@ -99,6 +99,12 @@ class Watcher:
         born = started if started is not None or told is None else self._on_our_clock(told.created_at, now)
         watched = self._watched[run_id] = Watched(run_id, born, now)
         watched.ours_since = born if isinstance(told, RunStarted) else started
+        if watched.ours_since is not None:
+            # Its start was on the wire no longer than that; the receipt, read soon after it came, says it better.
+            watched.earliest = watched.ours_since - self._session.timeouts.timeout
+            receipt = None if told is None else self._on_our_clock(told.created_at, now)
+            if receipt is not None:
+                watched.earliest = max(watched.earliest, min(receipt, watched.ours_since) - DATE_ERROR)
         if told is not None:
             watched.status = told.status
             if told.notebook_id is not None:
@@ -114,8 +120,8 @@ class Watcher:
         born, answered = self._on_our_clock(run.created_at, now), watched.ours_since
         if born is None or answered is None:
             return born if answered is None else answered
-        # A start of ours happened shortly before its answer, whatever the service's clock has done since.
-        return min(max(born, answered - LATENCY), answered)
+        # A start of ours happened while it was on the wire, whatever the service's clock has done since.
+        return min(max(born, watched.earliest), answered)
 
     def _on_our_clock(self, time: datetime | None, now: float) -> float | None:
         if time is None:
@@ -330,8 +336,8 @@ class Watcher:
 
     def _has_ended(self, watched: Watched, run: Run, now: float) -> None:
         length = None if run.duration is None else run.duration.total_seconds()
-        if length is not None and watched.ours_since is not None:
-            length = min(length, now - watched.ours_since + LATENCY)
+        if length is not None:
+            length = min(length, now - watched.earliest)
         self._schedule.ended(watched, length)
         self._schedule.remove(watched)
         watched.end = run

@@ -243,6 +243,23 @@ async def test_a_batch_taken_up_at_once_waits_for_the_starts_left_on_the_wire(pa
 
 
 @virtual
+async def test_a_batch_cancelled_while_its_ledger_closes_leaves_it_whole(path):
+    async with world() as here:
+
+        async def whole():
+            async with here.client.run_many(requests_of(here, [1]), ledger=path) as batch:
+                await batch.collect()
+                asyncio.get_running_loop().call_soon(task.cancel)
+
+        for _ in range(5):
+            task = asyncio.create_task(whole())
+            await asyncio.wait([task])
+            ((result,), _) = await run(here, requests_of(here, [1]), path)
+            assert result.ok
+        assert here.starts == 1
+
+
+@virtual
 async def test_two_requests_under_one_key_are_refused(path):
     async with world() as here:
         one, other = (RunRequest(here.notebook.id, inputs={"n": n}, key="same") for n in (1, 2))

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 
 import aiohttp
 import pytest
-from loopback_servers import TOKEN, RawServer, client_of, hangs, in_turn, resets, says, settled
+from loopback_servers import TOKEN, RawServer, client_of, hangs, in_turn, resets, says, settled, until
 
 from deepnote_async import (
     ApiError,
@@ -346,3 +347,55 @@ async def test_the_snapshot_of_a_run_that_ended_long_ago_is_not_waited_for():
     async with RawServer(answer) as api, client_of(api.url, poll=PollPolicy(snapshot_wait=3600.0)) as client:
         assert await client.runs.download_snapshot("r1") is None
         assert len(api.requests) == 1
+
+
+async def test_downloads_that_wait_for_their_turn_hold_no_file(api, tmp_path):
+    async with RawServer(hangs) as other, client_of(api.url, max_connections=2) as client:
+        loads = [
+            asyncio.create_task(client.runs.download_snapshot(run_with(f"{other.url}/{n}"), to=tmp_path / str(n)))
+            for n in range(20)
+        ]
+        await until(lambda: len(other.requests) == 2)
+        assert list(tmp_path.iterdir()) == []
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+        await settled(client)
+
+
+async def test_calls_go_on_while_many_downloads_wait(storage):
+    async def slowly(exchange):
+        await asyncio.sleep(0.01)
+        await exchange.answer(TEXT.encode())
+
+    async with RawServer(slowly) as other, client_of(storage.url, max_connections=2) as client:
+        loads = [asyncio.create_task(client.runs.download_snapshot(run_with(f"{other.url}/{n}"))) for n in range(60)]
+        await until(lambda: other.requests)
+        await client.runs.download_snapshot(run_with("/x"))
+        assert sum(load.done() for load in loads) < 30
+        await asyncio.gather(*loads)
+
+
+async def test_waiting_for_a_snapshot_ends_with_total_timeout():
+    async with RawServer(says(b'{"runId": "r1", "status": "success", "snapshotStatus": "pending"}')) as api:
+        poll = PollPolicy(initial=5.0, snapshot_wait=60.0)
+        async with client_of(api.url, total_timeout=0.05, poll=poll) as client:
+            began = time.perf_counter()
+            assert await client.runs.download_snapshot("r1") is None
+            assert time.perf_counter() - began < 1.0
+
+
+async def test_a_download_refused_for_its_key_is_made_again_with_the_new_one():
+    keys = iter(["old", *["new"] * 9])
+    link = "/snapshot"
+
+    async def answer(exchange):
+        if exchange.received.headers["Authorization"] != "Bearer new":
+            await exchange.answer(b"{}", 401)
+        elif exchange.received.path == link:
+            await exchange.answer(TEXT.encode())
+        else:
+            await tells(link)(exchange)
+
+    async with RawServer(answer) as api, client_of(api.url, lambda: next(keys)) as client:
+        assert await client.runs.download_snapshot(run_with(link)) == TEXT

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepnote_async.errors import ClientClosedError, ConfigurationError
-from deepnote_async.gate import Gate, Lane, Slots
+from deepnote_async.gate import Gate, Lane, NoLimit, Slots
 from deepnote_async.ratelimit import RateLimiter, TokenBucket
 
 INTERACTIVE, START, LOOK = Lane
@@ -496,3 +496,22 @@ async def test_a_callers_own_call_need_not_wait_for_the_next_token() -> None:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
     assert max(waits) < 1e-6
+
+
+async def test_a_gate_without_a_limit_does_not_keep_the_others_from_the_slots():
+    slots = Slots(2)
+    api, downloads = Gate(slots, TokenBucket(1e6, 1e6, adaptive=False)), Gate(slots, NoLimit())
+    order = []
+
+    async def work(gate, name):
+        await gate.enter(Lane.INTERACTIVE)
+        order.append(name)
+        await asyncio.sleep(0.001)
+        gate.leave()
+
+    tasks = [asyncio.create_task(work(downloads, "download")) for _ in range(60)]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(work(api, "call")) for _ in range(3)]
+    await asyncio.gather(*tasks)
+    assert max(place for place, name in enumerate(order) if name == "call") < 15
+    assert (slots.free, api.waiting, downloads.waiting) == (2, 0, 0)

@@ -90,6 +90,7 @@ def test_what_fits_is_the_request_itself(inputs: dict[str, Any]) -> None:
         ({"share": 0.26}, "'share' is 0.26, between its steps: the nearest is 0.3"),
         ({"year": "soon"}, "'year' is a slider: write a number, not 'soon'"),
         ({"any_number": "inf"}, "'any_number' is a slider"),
+        ({"any_number": "1e3000000"}, "'any_number' is a slider"),
         ({"any_number": True}, "'any_number' is a slider"),
         ({"dry_run": "true"}, "'dry_run' is a checkbox: write True or False, not 'true'"),
         ({"title": ["x"]}, "'title' takes text, not ['x']"),

@@ -364,3 +364,13 @@ def test_any_json_as_blocks_gives_outputs_or_a_decode_error(value: Any) -> None:
 @given(st.text(max_size=40) | st.text("{}[]&*a!:-, \n'\"|>?%", max_size=40))
 def test_any_text_as_document_gives_outputs_or_a_decode_error(text: str) -> None:
     use_everything(Run(run_id="r", snapshot_content=text))
+
+
+def test_a_failure_has_a_message_of_bearable_length_and_reads_no_document_for_it() -> None:
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "x" * 10_000, "traceback": []}
+    run = Run(run_id="r", status="error", snapshot_blocks=[{"id": "b", "outputs": [error]}])
+    assert len(str(RunFailedError(run))) < 600
+    assert run.failure is not None
+    assert len(run.failure.message) == 10_000
+    unread = Run(run_id="r", status="error", snapshot_blocks=[], snapshot_content="{: nope")
+    assert str(RunFailedError(unread)) == "run r ended as error"

@@ -266,3 +266,10 @@ def test_a_hundred_thousand_rows_in_under_a_second() -> None:
         best = min(best, time.process_time() - began)
     assert len(frame) == 100_000
     assert best < 1.0
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("cell", ["1e1000000", "-1e1000000", "1e30"])
+def test_a_number_that_no_column_holds_stays_text_at_once(cell: str) -> None:
+    table = DataFrameOutput(columns=({"name": "a", "dtype": "int64"},), rows=({"a": cell},), row_count=1)
+    assert table.to_pandas()["a"].tolist() == [cell]

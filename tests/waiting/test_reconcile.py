@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from virtual_world import Fault, now, virtual, world
 
 from deepnote_async import DeepnoteClient, InvalidRequestError, OutcomeUnknownError, RunRequest
+from deepnote_async.waiting.reconcile import Reconciler
 
 
 def requests_of(here, count):
@@ -116,3 +118,36 @@ async def test_three_hundred_starts_under_faults_end_as_three_hundred_runs(seed)
 def test_other_words_are_refused():
     with pytest.raises(InvalidRequestError, match="reconcile"):
         DeepnoteClient("key").run_many([], on_unknown="repeat")
+
+
+def age_reckoned(here, run):
+    return now() - here.client._watcher._watched[run.id].born
+
+
+@virtual
+async def test_a_start_answered_late_is_as_old_as_its_run():
+    async with world() as here:
+        await here.client.me()  # now the client knows the service's time
+        here.break_down("delay", methods="POST", seconds=4.0)
+        here.notebook.succeeds(after=1000)
+        waiting = asyncio.create_task(here.client.run(here.notebook.id))
+        await asyncio.sleep(100)
+        (run,) = here.service.runs.values()
+        assert age_reckoned(here, run) == pytest.approx(here.service.clock() - run.created_at, abs=1.5)
+        assert (await waiting).succeeded
+
+
+@virtual
+async def test_a_start_of_an_earlier_process_is_as_old_as_its_run():
+    async with world() as here:
+        await here.client.me()
+        began = datetime.fromtimestamp(here.service.clock(), UTC)
+        run = here.one(length=8000.0)
+        await asyncio.sleep(3600)
+        lost = OutcomeUnknownError("lost", notebook_id=here.notebook.id, window=(began - timedelta(seconds=5), began))
+        claimed = await Reconciler(here.client._session, give_up_after=10.0).resolve(lost)
+        assert claimed.run_id == run.id
+        waiting = asyncio.create_task(here.client.await_run(claimed))
+        await asyncio.sleep(100)
+        assert age_reckoned(here, run) == pytest.approx(3700, abs=2)
+        assert (await waiting).succeeded
