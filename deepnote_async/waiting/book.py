@@ -89,7 +89,10 @@ class Book:
         left.add_done_callback(self._has_left)
         core.leave_running(left)
         if all(task.cancelling() for task in tasks):
-            await asyncio.shield(left)
+            # Not by awaiting it: cut off by the client's closing, it would cancel the caller, too.
+            await asyncio.wait([left])
+            if not left.cancelled():
+                left.result()
 
     def _has_left(self, left: asyncio.Task[None]) -> None:
         if self._core.ledgers_left.get(self._path) is left:

@@ -260,6 +260,24 @@ async def test_a_batch_cancelled_while_its_ledger_closes_leaves_it_whole(path):
 
 
 @virtual
+async def test_a_disk_that_hangs_as_the_client_closes_cancels_nobody(path, monkeypatch):
+    async def hangs(_):
+        await asyncio.get_running_loop().create_future()
+
+    async with world() as here:
+        batch = here.client.run_many(requests_of(here, [1]), ledger=path)
+        await batch.__aenter__()
+        await batch.collect()
+        writer = batch._fanout._book._writer
+        monkeypatch.setattr(type(writer), "close", hangs)
+        leaving = asyncio.create_task(batch.__aexit__(None, None, None))
+        await asyncio.sleep(0.1)
+        await here.client.aclose(grace=0.1)
+        assert await asyncio.wait_for(leaving, 10) is None
+        writer.shut()
+
+
+@virtual
 async def test_two_requests_under_one_key_are_refused(path):
     async with world() as here:
         one, other = (RunRequest(here.notebook.id, inputs={"n": n}, key="same") for n in (1, 2))
