@@ -43,30 +43,30 @@ RESERVE: Final = {Lane.INTERACTIVE: 0.0, Lane.START: 1.0, Lane.LOOK: 1.0}
 class Slots:
     """How many requests may be on the wire at once; several gates may share one count."""
 
-    __slots__ = ("_short", "free", "limit")
+    __slots__ = ("free", "limit", "short")
 
     def __init__(self, limit: int) -> None:
         self.limit: int = limit
         self.free: int = limit
-        self._short: deque[Gate] = deque()
+        self.short: deque[Gate] = deque()  # that have waiters and found no slot, the next one first
 
     def wanted_by(self, gate: Gate) -> None:
         """Remember a gate that has waiters and found no slot free."""
-        if gate not in self._short:
-            self._short.append(gate)
+        if gate not in self.short:
+            self.short.append(gate)
 
     def release(self) -> None:
         """Free one slot and wake all gates short of one, for the first of them may have nobody left or no token."""
         self.free += 1
-        for gate in tuple(self._short):
+        for gate in tuple(self.short):
             gate.wake()
 
     def served(self, gate: Gate) -> None:
         """A gate has had its turn: the others that are short of a slot come before it."""
-        if gate in self._short:
-            self._short.remove(gate)
+        if gate in self.short:
+            self.short.remove(gate)
             if gate.waiting:
-                self._short.append(gate)
+                self.short.append(gate)
 
 
 class NoLimit:
@@ -120,7 +120,8 @@ class Gate:
 
     def try_enter(self, lane: Lane) -> bool:
         """Take a slot and a token if both are there and nobody who comes first waits for them."""
-        if self._slots.free == 0 or self._take is None:
+        # Where some gate is short of a slot it is that one's turn, whoever comes first.
+        if self._slots.free == 0 or self._slots.short or self._take is None:
             return False
         if self.waiting:
             if lane is not Lane.INTERACTIVE or self._lanes[lane] or self._row >= INTERACTIVE_IN_A_ROW:

@@ -515,3 +515,23 @@ async def test_a_gate_without_a_limit_does_not_keep_the_others_from_the_slots():
     await asyncio.gather(*tasks)
     assert max(place for place, name in enumerate(order) if name == "call") < 15
     assert (slots.free, api.waiting, downloads.waiting) == (2, 0, 0)
+
+
+async def test_one_call_after_another_does_not_keep_a_waiting_download_from_the_slot():
+    slots = Slots(1)
+    api, downloads = Gate(slots, TokenBucket(1e6, 1e6, adaptive=False)), Gate(slots, NoLimit())
+    done = 0
+    await api.enter(Lane.INTERACTIVE)
+    waiting = asyncio.create_task(downloads.enter(Lane.INTERACTIVE))
+    await asyncio.sleep(0)
+    while not waiting.done():
+        api.leave()
+        if not api.try_enter(Lane.INTERACTIVE):
+            entering = asyncio.create_task(api.enter(Lane.INTERACTIVE))
+            await asyncio.wait([waiting, entering], return_when=asyncio.FIRST_COMPLETED)
+            entering.cancel()
+            break
+        done += 1
+        assert done < 20
+        await asyncio.sleep(0)
+    assert waiting.done()
