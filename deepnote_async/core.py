@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 from .aiohttp_transport import AiohttpTransport
-from .deadlines import Deadlines, Guard
+from .deadlines import Deadlines
 from .errors import ClientClosedError
 from .gate import Gate, NoLimit, Slots
 from .models import ClientStats
@@ -90,7 +90,6 @@ class Core:
         self._pid = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unattended: set[asyncio.Task[Any]] = set()
-        self.reading: set[Guard] = set()  # calls on the wire that end with the client, in whatever task
         self._sleepers: set[asyncio.Future[None]] = set()
         # Weakly, for views come and go with the requests of a service.
         self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
@@ -146,11 +145,14 @@ class Core:
             raise ClientClosedError("the client is closed: make a new one")
         if self._loop is None:
             raise ClientClosedError("the client is not entered: write `async with DeepnoteClient() as client:`")
-        # Before the loop: in a forked child asyncio denies that the parent's loop runs.
-        if self._pid != os.getpid():
-            raise ClientClosedError("the client belongs to the parent process: make one after the fork")
-        if self._loop is not asyncio.get_running_loop():
-            raise ClientClosedError("the client belongs to another event loop: make one for each")
+        try:
+            at_home = asyncio.get_running_loop() is self._loop
+        except RuntimeError:  # so asyncio says in a forked child of the parent's loop
+            at_home = False
+        if not at_home:
+            forked = self._pid != os.getpid()
+            reason = "the parent process: make one after the fork" if forked else "another event loop: make one for each"
+            raise ClientClosedError(f"the client belongs to {reason}")
 
     def at_close(self, end: Callable[[], None]) -> None:
         """Call ``end`` as soon as the client is closed."""
@@ -188,10 +190,18 @@ class Core:
         finally:
             timer.cancel()
 
-    async def outcome(self, task: asyncio.Task[T]) -> T:
-        """Await ``task``, but not past the closing of the client; it goes on when its caller is cancelled."""
+    async def outcome(self, task: asyncio.Task[T], at_end: Callable[[], object]) -> T:
+        """Await ``task``, but not past the closing of the client; it goes on when its caller is cancelled.
+
+        ``at_end`` is called when the task has ended, whether somebody still waits for it or not.
+        """
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.add_done_callback(lambda _: _wake(sleeper))
+
+        def ended(_: object) -> None:
+            at_end()
+            _wake(sleeper)
+
+        task.add_done_callback(ended)
         await self._until_closed(sleeper)
         return task.result()
 
@@ -236,8 +246,7 @@ class Core:
         for sleeper in self._sleepers:
             if not sleeper.done():
                 sleeper.set_exception(ClientClosedError("the client was closed"))
-        for guard in self.reading:
-            guard.expire()
+        self.deadlines.close()
 
     async def _close(self, grace: float) -> None:
         await asyncio.sleep(0)  # the callers of starts on the wire leave them running

@@ -14,16 +14,19 @@ from typing import Final
 
 __all__ = ["Deadlines", "Guard"]
 
+SPENT: Final = 16  # guards that may lie in the queue beside the live ones, and as many more as there are of those
+
 
 class Guard:
     """One deadline for what the current task awaits; call :meth:`stop` when that is over, however it ended."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_handle", "task", "when")
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_handle", "task", "until_close", "when")
 
-    def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], when: float) -> None:
+    def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], when: float, until_close: bool) -> None:
         self._deadlines = deadlines
         self.task: asyncio.Task[object] | None = task
         self.when: float = when
+        self.until_close: bool = until_close
         self._cancelling = task.cancelling()
         self._expired = False
         self._handle: asyncio.TimerHandle | None = None
@@ -41,45 +44,56 @@ class Guard:
     def stop(self) -> None:
         """The awaited thing is over."""
         self.task = None
-        if self._handle is not None:
-            self._handle.cancel()
-        else:
-            self._deadlines.one_stopped()
+        self._deadlines.stopped(self, self._handle)
 
 
 class Deadlines:
     """The deadlines of one event loop's attempts, most of them ``usual`` seconds long."""
 
-    __slots__ = ("_live", "_loop", "_queue", "_resting", "_timer", "usual")
+    __slots__ = ("_live", "_loop", "_others", "_queue", "_resting", "_timer", "usual")
 
     def __init__(self, usual: float) -> None:
         self.usual: Final = usual
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._queue: deque[Guard] = deque()
+        self._others: set[Guard] = set()  # of another length, each with a timer of its own
         self._live = 0
         self._resting = False  # soon to see whether the timer can go
         self._timer: asyncio.TimerHandle | None = None
 
-    def guard(self, seconds: float) -> Guard:
-        """Start a deadline for the current task."""
-        task = asyncio.current_task()
+    def guard(self, seconds: float, *, until_close: bool = False) -> Guard:
+        """Start a deadline for the current task; with ``until_close``, :meth:`close` is one as well."""
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a deadline needs a task: await the client within the event loop")
-        guard = Guard(self, task, self._loop.time() + seconds)
+        guard = Guard(self, task, self._loop.time() + seconds, until_close)
         if seconds != self.usual:
+            self._others.add(guard)
             guard._handle = self._loop.call_at(guard.when, guard.expire)  # noqa: SLF001 - its other half
             return guard
-        self._queue.append(guard)
         self._live += 1
+        if len(self._queue) > SPENT + 2 * self._live:
+            self._queue = deque(waiting for waiting in self._queue if waiting.task is not None)
+        self._queue.append(guard)
         if self._timer is None:
             self._set(guard.when)
         return guard
 
-    def one_stopped(self) -> None:
-        """One of the usual ones is over; with the last of them the timer goes.
+    def close(self) -> None:
+        """Expire all that count until then."""
+        for guard in [*self._queue, *self._others]:
+            if guard.until_close:
+                guard.expire()
+
+    def stopped(self, guard: Guard, timer: asyncio.TimerHandle | None) -> None:
+        """A guard is over; with the last of the usual ones their timer goes.
 
         Not at once: a task that makes one call after another would set and cancel a timer for each, at 3 % of a call.
         """
+        if timer is not None:
+            timer.cancel()
+            self._others.discard(guard)
+            return
         self._live -= 1
         if self._live == 0:
             self._queue.clear()

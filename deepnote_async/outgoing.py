@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from .errors import InvalidRequestError
 
 __all__ = ["dump", "is_segment", "page_query", "query_string", "required_text", "segment"]
 
+_json: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 def dump(value: Any) -> bytes:
     """JSON for a request's body; raises :class:`InvalidRequestError` for what JSON cannot say."""
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        return _json.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"this cannot be written as JSON: {error}") from None
 
@@ -34,10 +36,12 @@ def segment(value: object, name: str) -> str:
     Empty, ``.`` and ``..`` would lead to another path, so they are refused.
     """
     text = value if isinstance(value, str) else str(value) if isinstance(value, uuid.UUID) else ""
+    # Nearly all ids are letters, digits and hyphens, and urllib takes five calls to find that these stay as they are.
+    if text.isascii() and text.replace("-", "").isalnum():
+        return text
     if not is_segment(text):
         raise InvalidRequestError(f"{name} is the id as text, not {value!r}")
-    # Nearly all ids are letters, digits and hyphens, and urllib takes five calls to find that these stay as they are.
-    return text if text.isascii() and text.replace("-", "").isalnum() else quote(text, safe="")
+    return quote(text, safe="")
 
 
 def is_segment(text: str) -> bool:

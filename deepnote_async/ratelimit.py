@@ -164,13 +164,14 @@ class Bucket:
         self._stamp = now
         gained = self._tokens + elapsed * self._pace_now(now)
         capacity = self.capacity
-        self._tokens = min(gained, capacity)
-        idle = (gained - capacity) / self._rate
-        if idle > IDLE:
-            self._clean_since, self._clean_successes = now, 0
-            self._marks.clear()
-        if idle >= 0.0:
+        if gained < capacity:
+            self._tokens = gained
+        else:
+            self._tokens = capacity
             self._wanted = False
+            if gained - capacity > IDLE * self._rate:
+                self._clean_since, self._clean_successes = now, 0
+                self._marks.clear()
         # Only while it is what holds requests back does a clean second say anything.
         if self._wanted and self._learns:
             self._grow(elapsed)

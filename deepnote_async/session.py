@@ -161,14 +161,26 @@ class Session:
         A refused key is renewed once if a provider gives keys, and the attempt made once more. ``in_own_task`` says
         that the caller is a task which no user cancels, so a start needs no further one.
         """
-        answered = self._attended if in_own_task or is_repeatable(request.method) else self._shielded
-        response = await answered(request, deadline, unattended)
-        if response.status == 401 and self.tokens.renewable:
+        unshielded = in_own_task or is_repeatable(request.method)
+        renewable = self.tokens.renewable
+        while True:
+            if unshielded:
+                request.begun = True
+                try:
+                    response = await self._exchange(request, deadline)
+                finally:
+                    self.gate.leave()
+            else:
+                response = await self._shielded(request, deadline, unattended)
+            if response.status != 401 or not renewable:
+                return self._answer(request, response, read)
+            renewable = False
             # Answered, so nothing of it is on its way any more.
             request.sent_before += request.sent
             request.sent = 0
             await self.admit(deadline, lane=lane)
-            response = await answered(request, deadline, unattended)
+
+    def _answer(self, request: HttpRequest, response: HttpResponse, read: Callable[[Any], T]) -> T:
         if response.status >= 300:
             if not (response.status == 404 and request.method == "DELETE" and request.sent_in_all > 1):
                 raise self._refusal(request, response)
@@ -181,15 +193,6 @@ class Session:
         self.core.reads += is_repeatable(request.method)
         return answer
 
-    async def _attended(
-        self, request: HttpRequest, deadline: float | None, _: Unattended | None = None
-    ) -> HttpResponse:
-        request.begun = True
-        try:
-            return await self._exchange(request, deadline)
-        finally:
-            self.gate.leave()
-
     async def _shielded(
         self, request: HttpRequest, deadline: float | None, unattended: Unattended | None
     ) -> HttpResponse:
@@ -197,10 +200,9 @@ class Session:
         task = self.core.spawn(
             self._exchange(request, deadline), f"deepnote {request.method}", contextvars.copy_context()
         )
-        # Not in the task itself: cancelled before its first step, it would never come to it.
-        task.add_done_callback(self._leave)
         try:
-            return await self.core.outcome(task)
+            # The slot is not given back in the task itself: cancelled before its first step, it would never come to it.
+            return await self.core.outcome(task, self.gate.leave)
         except (asyncio.CancelledError, ClientClosedError):
             if request.sent:
                 self.core.leave_running(task)
@@ -209,9 +211,6 @@ class Session:
                 task.cancel()
                 task.add_done_callback(_retrieve)
             raise
-
-    def _leave(self, _: object) -> None:
-        self.gate.leave()
 
     async def _exchange(self, request: HttpRequest, deadline: float | None, *, foreign: bool = False) -> HttpResponse:
         """One request, one answer, within ``timeout`` from now; ``foreign`` ones carry no key and teach no limit."""
@@ -222,9 +221,8 @@ class Session:
         seconds = self.timeouts.timeout
         if deadline is not None and deadline - now < seconds:
             seconds = max(deadline - now, 0.0)
-        guard = core.deadlines.guard(seconds)
-        if is_repeatable(request.method):
-            core.reading.add(guard)
+        # A start on the wire has its grace when the client closes.
+        guard = core.deadlines.guard(seconds, until_close=is_repeatable(request.method))
         core.on_wire += 1
         request.sent_before += request.sent
         request.sent = 0
@@ -249,7 +247,6 @@ class Session:
             failure = f"the transport failed: {type(error).__name__}: {error}"
             raise TransportError(failure, sent=True) from without_tracebacks(error)
         finally:
-            core.reading.discard(guard)
             guard.stop()
             core.on_wire -= 1
         if not foreign:

@@ -106,6 +106,24 @@ async def test_one_after_another_keep_one_timer_and_no_queue() -> None:
     assert timers() == 0
 
 
+@pytest.mark.parametrize("slow", [False, True])
+async def test_calls_that_overlap_without_end_leave_no_trail(slow: bool) -> None:
+    deadlines = Deadlines(10.0)
+    first = deadlines.guard(10.0)
+    overlapping = [deadlines.guard(10.0) for _ in range(20)]
+    for _ in range(1000):
+        overlapping.pop(0).stop()
+        overlapping.append(deadlines.guard(10.0))
+        if not slow:
+            first.stop()
+            first = deadlines.guard(10.0)
+    assert len(deadlines._queue) <= 100
+    for guard in [first, *overlapping]:
+        guard.stop()
+    await asyncio.sleep(0)
+    assert timers() == 0
+
+
 @pytest.mark.parametrize("seconds", [10.0, 3.0])
 async def test_a_callers_cancellation_is_the_callers(seconds: float) -> None:
     deadlines = Deadlines(10.0)
