@@ -140,11 +140,13 @@ class AiohttpTransport:
             trace_request_ctx=request,
         )
         try:
-            content = response.content
+            status, content = response.status, response.content
+            # Of an error's body a message is all that is wanted.
+            limit = request.max_bytes if status < 300 else min(KEPT_OF_OVERSIZE, request.max_bytes)
             # Most answers come whole, in one piece with their headers: then there is nothing to wait for.
             whole = content.is_eof() and request.sink is None
-            body = content.read_nowait() if whole else await _read(response, request)
-            return HttpResponse(response.status, response.headers, _within_limit(body, response, request))
+            body = content.read_nowait() if whole else await _read(response, request, limit)
+            return HttpResponse(status, response.headers, body if len(body) <= limit else _cut(body, status, limit))
         finally:
             # Read to its end a response has given its connection back already; anything else must not be reused.
             if response.connection is not None:
@@ -159,25 +161,17 @@ def _url(text: str) -> URL:
     return URL.build(scheme=scheme, authority=authority, path=slash + path, query_string=query, encoded=True)
 
 
-def _limit(response: aiohttp.ClientResponse, request: HttpRequest) -> int:
-    # Of an error's body a message is all that is wanted.
-    return request.max_bytes if response.status < 300 else min(KEPT_OF_OVERSIZE, request.max_bytes)
-
-
-def _within_limit(body: bytes, response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:
-    limit = _limit(response, request)
-    if len(body) <= limit:
-        return body
-    if response.status >= 300:
-        return body[:limit]
-    reason = f"the answer is over max_response_bytes ({limit} bytes)"
-    raise DecodeError(reason, body=readable(body[:KEPT_OF_OVERSIZE]), status=response.status)
-
-
-async def _read(response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:
+async def _read(response: aiohttp.ClientResponse, request: HttpRequest, limit: int) -> bytes:
     if request.sink is not None and response.status < 300:
         return await _pour(response, request.sink)
-    return await _gather(response.content, _limit(response, request))
+    return await _gather(response.content, limit)
+
+
+def _cut(body: bytes, status: int, limit: int) -> bytes:
+    if status >= 300:
+        return body[:limit]
+    reason = f"the answer is over max_response_bytes ({limit} bytes)"
+    raise DecodeError(reason, body=readable(body[:KEPT_OF_OVERSIZE]), status=status)
 
 
 async def _gather(content: aiohttp.StreamReader, limit: int) -> bytes:

@@ -150,9 +150,9 @@ class Core:
         except RuntimeError:  # so asyncio says in a forked child of the parent's loop
             at_home = False
         if not at_home:
-            forked = self._pid != os.getpid()
-            reason = "the parent process: make one after the fork" if forked else "another event loop: make one for each"
-            raise ClientClosedError(f"the client belongs to {reason}")
+            if self._pid != os.getpid():
+                raise ClientClosedError("the client belongs to the parent process: make one after the fork")
+            raise ClientClosedError("the client belongs to another event loop: make one for each")
 
     def at_close(self, end: Callable[[], None]) -> None:
         """Call ``end`` as soon as the client is closed."""
