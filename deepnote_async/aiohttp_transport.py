@@ -28,7 +28,7 @@ _HEADERS: Final = {"Accept": "application/json", "User-Agent": f"deepnote-async/
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class ConnectionOptions:
     """How connections are made; ``session`` is borrowed for its connector and its trace configs, never closed."""
 

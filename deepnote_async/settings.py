@@ -96,7 +96,7 @@ class PollPolicy:
         _in_order(self)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Timeouts:
     """Seconds: ``timeout`` for one answer from the slot to its last byte, ``total_timeout`` for a whole call."""
 

@@ -34,7 +34,7 @@ def checked_timeout(timeout: float | None) -> float | None:
     return None if timeout == math.inf else timeout
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, kw_only=True)
 class WaitOptions:
     """What a wait was asked for beside the runs."""
 

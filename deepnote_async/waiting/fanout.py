@@ -31,7 +31,7 @@ __all__ = ["BatchOptions", "Fanout"]
 logger: logging.Logger = logging.getLogger("deepnote_async")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, kw_only=True)
 class BatchOptions:
     """What ``run_many`` was asked for beside the requests."""
 
