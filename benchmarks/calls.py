@@ -1,4 +1,4 @@
-"""The same calls made in several ways: by this client, and by hand on aiohttp and cattrs.
+"""The same calls made in several ways: by this client, by hand on aiohttp and cattrs, and with no client at all.
 
 A way is an async context manager that opens a client and gives a function making one call. Ids are fresh at each
 call, for one fixed id hides the work on URLs behind caches.
@@ -6,6 +6,7 @@ call, for one fixed id hides the work on URLs behind caches.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import uuid
@@ -183,6 +184,53 @@ async def _hand_create(url: str) -> AsyncIterator[Call]:
         yield call
 
 
+# Less than any client does.
+
+
+class _Wire(asyncio.Protocol):
+    """A connection that awaits one answer at a time, and does not look at it."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._answer.set_result(data)
+
+    def ask(self, request: bytes) -> asyncio.Future[bytes]:
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self._answer
+
+
+@contextlib.asynccontextmanager
+async def _wire(url: str) -> AsyncIterator[Call]:
+    authority = url.removeprefix("http://")
+    host, _, port = authority.partition(":")
+    idle: list[_Wire] = []
+    opened: list[_Wire] = []
+
+    async def call() -> bytes:
+        if not idle:
+            _, new = await asyncio.get_running_loop().create_connection(_Wire, host, int(port))
+            idle.append(new)
+            opened.append(new)
+        wire = idle.pop()
+        head = f"GET /v2/runs/{uuid.uuid4()} HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        answer = await wire.ask(head.encode())
+        idle.append(wire)
+        return answer
+
+    try:
+        yield call
+    finally:
+        for wire in opened:
+            wire.transport.close()
+
+
 WAYS: Final[dict[str, Way]] = {
     "get": _our_get,
     "list": _our_list,
@@ -190,4 +238,5 @@ WAYS: Final[dict[str, Way]] = {
     "hand get": _hand_get,
     "hand list": _hand_list,
     "hand create": _hand_create,
+    "wire": _wire,
 }

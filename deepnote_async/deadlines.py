@@ -50,7 +50,7 @@ class Guard:
 class Deadlines:
     """The deadlines of one event loop's attempts, most of them ``usual`` seconds long."""
 
-    __slots__ = ("_live", "_loop", "_others", "_queue", "_resting", "_timer", "usual")
+    __slots__ = ("_context", "_live", "_loop", "_others", "_queue", "_timer", "usual")
 
     def __init__(self, usual: float) -> None:
         self.usual: Final = usual
@@ -58,7 +58,8 @@ class Deadlines:
         self._queue: deque[Guard] = deque()
         self._others: set[Guard] = set()  # of another length, each with a timer of its own
         self._live = 0
-        self._resting = False  # soon to see whether the timer can go
+        # The timer's own, empty: it may outlast by far the call that first needs it.
+        self._context = contextvars.Context()
         self._timer: asyncio.TimerHandle | None = None
 
     def guard(self, seconds: float, *, until_close: bool = False) -> Guard:
@@ -86,30 +87,19 @@ class Deadlines:
                 guard.expire()
 
     def stopped(self, guard: Guard, timer: asyncio.TimerHandle | None) -> None:
-        """A guard is over; with the last of the usual ones their timer goes.
-
-        Not at once: a task that makes one call after another would set and cancel a timer for each, at 3 % of a call.
-        """
+        """A guard is over; with the last of the usual ones their timer goes."""
         if timer is not None:
             timer.cancel()
             self._others.discard(guard)
             return
         self._live -= 1
-        if self._live == 0:
-            self._queue.clear()
-            if not self._resting:
-                self._resting = True
-                self._loop.call_soon(self._rest)
-
-    def _rest(self) -> None:
-        self._resting = False
         if self._live == 0 and self._timer is not None:
+            self._queue.clear()
             self._timer.cancel()
             self._timer = None
 
     def _set(self, when: float) -> None:
-        # In an empty context: it may outlast by far the call that first needs it.
-        self._timer = self._loop.call_at(when, self._expire_due, context=contextvars.Context())
+        self._timer = self._loop.call_at(when, self._expire_due, context=self._context)
 
     def _expire_due(self) -> None:
         self._timer = None
