@@ -85,7 +85,8 @@ class Core:
         #: The steady clock of the client's event loop, in seconds; from entering on the loop's own, which is cheaper.
         self.now: Callable[[], float] = _running_time
         self._attempt_timeout = attempt_timeout
-        self._deadlines: Deadlines | None = None
+        #: Those of attempts, from entering on.
+        self.deadlines: Deadlines
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -100,13 +101,6 @@ class Core:
         self._at_close: list[Callable[[], None]] = []
         self.ledgers_left: dict[str, asyncio.Task[None]] = {}  # until the starts that their batches left are in them
         self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """The deadlines of attempts."""
-        if self._deadlines is None:
-            raise ClientClosedError("the client is not entered")
-        return self._deadlines
 
     def hold(self, gate: Gate, watcher: Watching) -> None:
         """Count a gate and a watcher in, and end them with the client, for as long as somebody uses them."""
@@ -134,7 +128,7 @@ class Core:
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._pid = os.getpid()
-        self._deadlines = Deadlines(self._attempt_timeout)
+        self.deadlines = Deadlines(self._attempt_timeout)
         self.clock.began(self._loop.time())
         if isinstance(self.transport, AiohttpTransport):
             self.transport.open()

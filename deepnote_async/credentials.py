@@ -65,43 +65,36 @@ class TokenSource:
     takes its answer if that question began after they came, so a burst of requests asks at most twice.
     """
 
-    __slots__ = ("_answered", "_asked", "_fixed", "_latest", "_lock", "_provider")
+    __slots__ = ("_answered", "_asked", "_latest", "_lock", "_provider", "fixed", "renewable")
 
     def __init__(self, token: Secret | TokenProvider | None) -> None:
         self._provider: TokenProvider | None = None
-        self._fixed: Secret | None = None
+        #: The key, when no provider has to be asked.
+        self.fixed: Secret | None = None
         if token is None:
             token = Secret(os.environ.get("DEEPNOTE_TOKEN", ""))
         if isinstance(token, Secret):
-            self._fixed = token.checked("the token")
+            self.fixed = token.checked("the token")
         elif callable(token):
             self._provider = token
         else:
             raise ConfigurationError(f"token is text or a function that gives it, not {type(token).__name__}")
+        #: Whether another key can be had after a 401.
+        self.renewable: bool = self._provider is not None
         self._lock = asyncio.Lock()
         self._asked = 0
         self._answered = 0
         self._latest: Secret | None = None
 
     @property
-    def fixed(self) -> Secret | None:
-        """The key, when no provider has to be asked."""
-        return self._fixed
-
-    @property
     def current(self) -> Secret | None:
         """The key last used."""
-        return self._fixed or self._latest
-
-    @property
-    def renewable(self) -> bool:
-        """Whether another key can be had after a 401."""
-        return self._provider is not None
+        return self.fixed or self._latest
 
     async def get(self) -> Secret:
         """The key for one request; raises :class:`TransportError` when the provider fails, for nothing was sent."""
-        if self._fixed is not None:
-            return self._fixed
+        if self.fixed is not None:
+            return self.fixed
         arrived = self._asked
         async with self._lock:
             if self._answered <= arrived or self._latest is None:

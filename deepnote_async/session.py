@@ -96,7 +96,8 @@ class Session:
             attempts += 1
             try:
                 # Most calls find a slot and a token at once, and need no coroutine to wait in.
-                if not (self._in_time(deadline) and self.gate.try_enter(Lane.INTERACTIVE)):
+                in_time = deadline is None or core.now() < deadline
+                if not (in_time and self.gate.try_enter(Lane.INTERACTIVE)):
                     await self.admit(deadline, attempts)
             except RequestTimeoutError as error:
                 raise error from failure
@@ -124,15 +125,12 @@ class Session:
         url = f"{self.base_url}{path}?{query}" if query else self.base_url + path
         return HttpRequest(method, url, _NO_HEADERS if body is None else _JSON, body, max_bytes=self.max_response_bytes)
 
-    def _in_time(self, deadline: float | None) -> bool:
-        return deadline is None or self.core.now() < deadline
-
     async def admit(
         self, deadline: float | None, attempts: int = 1, lane: Lane = Lane.INTERACTIVE, gate: Gate | None = None
     ) -> None:
         """Wait for a slot and a token; raises :class:`RequestTimeoutError` at the deadline."""
         gate = gate or self.gate
-        if not self._in_time(deadline):
+        if deadline is not None and deadline <= self.core.now():
             raise RequestTimeoutError("its time was over before the call was sent", sent=False, attempts=attempts)
         if gate.try_enter(lane):
             return
