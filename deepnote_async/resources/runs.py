@@ -203,12 +203,12 @@ class Runs:
                 # One that ended long ago has had its time.
                 age = core.clock.at(core.now()) - run.finished_at.timestamp()
                 until = min(until, core.now() + self._poll.snapshot_wait - age)
-            end = until if deadline is None else min(until, deadline)
-            if core.now() >= end:
+            now = core.now()
+            pause = min(self._poll.initial, until - now)
+            # A look that begins at the deadline, or a moment before it, would only fail.
+            if pause <= 0.0 or (deadline is not None and now + pause >= deadline):
                 return run
-            await core.pause(min(self._poll.initial, end - core.now()))
-            if deadline is not None and core.now() >= deadline:
-                return run
+            await core.pause(pause)
 
     async def _fetch(self, link: Secret, to: str | os.PathLike[str] | None, deadline: float | None) -> str | None:
         """Fetch a link, beginning anew where it breaks, as often as the retry policy says."""
