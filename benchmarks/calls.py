@@ -188,10 +188,7 @@ async def _hand_create(url: str) -> AsyncIterator[Call]:
 
 
 class _Wire(asyncio.Protocol):
-    """A connection that awaits one answer at a time, and does not look at it."""
-
-    def __init__(self) -> None:
-        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    """A connection that awaits one answer at a time, which must come in one piece, and does not look at it."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -200,7 +197,7 @@ class _Wire(asyncio.Protocol):
         self._answer.set_result(data)
 
     def ask(self, request: bytes) -> asyncio.Future[bytes]:
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return self._answer
 
@@ -210,13 +207,11 @@ async def _wire(url: str) -> AsyncIterator[Call]:
     authority = url.removeprefix("http://")
     host, _, port = authority.partition(":")
     idle: list[_Wire] = []
-    opened: list[_Wire] = []
 
     async def call() -> bytes:
         if not idle:
             _, new = await asyncio.get_running_loop().create_connection(_Wire, host, int(port))
             idle.append(new)
-            opened.append(new)
         wire = idle.pop()
         head = f"GET /v2/runs/{uuid.uuid4()} HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
         answer = await wire.ask(head.encode())
@@ -226,7 +221,7 @@ async def _wire(url: str) -> AsyncIterator[Call]:
     try:
         yield call
     finally:
-        for wire in opened:
+        for wire in idle:
             wire.transport.close()
 
 

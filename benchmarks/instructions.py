@@ -63,12 +63,9 @@ def run() -> Report:
         columns=COLUMNS,
         rows={name: _row(count) for name, count in found.items()},
         figures=[
-            Figure(
-                what="runs.get, to hand-written",
-                value=found["runs.get"] / found["runs.get, by hand"],
-                bound=1.0,
-                spec=".3f",
-            )
+            _figure(found, "runs.get", 1.0),
+            # A start runs in a task of its own, and a hook tells when its headers leave: this much they may cost.
+            _figure(found, "runs.create", 1.5),
         ],
         notes=NOTES,
     )
@@ -76,3 +73,8 @@ def run() -> Report:
 
 def _row(count: int) -> Mapping[str, Value]:
     return {"instructions": count, "a_call": count / CALLS}
+
+
+def _figure(found: Mapping[str, int], name: str, bound: float) -> Figure:
+    value = found[name] / found[f"{name}, by hand"]
+    return Figure(what=f"{name}, to hand-written", value=value, bound=bound, spec=".3f")

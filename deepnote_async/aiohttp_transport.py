@@ -143,10 +143,16 @@ class AiohttpTransport:
             status, content = response.status, response.content
             # Of an error's body a message is all that is wanted.
             limit = request.max_bytes if status < 300 else min(KEPT_OF_OVERSIZE, request.max_bytes)
-            # Most answers come whole, in one piece with their headers: then there is nothing to wait for.
-            whole = content.is_eof() and request.sink is None
-            body = content.read_nowait() if whole else await _read(response, request, limit)
-            return HttpResponse(status, response.headers, body if len(body) <= limit else _cut(body, status, limit))
+            if request.sink is not None and status < 300:
+                body = await _pour(content, request.sink)
+            elif content.is_eof():
+                # Most answers come whole, in one piece with their headers: then there is nothing to wait for.
+                body = content.read_nowait()
+            else:
+                body = await _gather(content, limit)
+            if len(body) > limit and status < 300:
+                raise _oversize(body, status, limit)
+            return HttpResponse(status, response.headers, body[:limit])
         finally:
             # Read to its end a response has given its connection back already; anything else must not be reused.
             if response.connection is not None:
@@ -161,17 +167,9 @@ def _url(text: str) -> URL:
     return URL.build(scheme=scheme, authority=authority, path=slash + path, query_string=query, encoded=True)
 
 
-async def _read(response: aiohttp.ClientResponse, request: HttpRequest, limit: int) -> bytes:
-    if request.sink is not None and response.status < 300:
-        return await _pour(response, request.sink)
-    return await _gather(response.content, limit)
-
-
-def _cut(body: bytes, status: int, limit: int) -> bytes:
-    if status >= 300:
-        return body[:limit]
+def _oversize(body: bytes, status: int, limit: int) -> DecodeError:
     reason = f"the answer is over max_response_bytes ({limit} bytes)"
-    raise DecodeError(reason, body=readable(body[:KEPT_OF_OVERSIZE]), status=status)
+    return DecodeError(reason, body=readable(body[:KEPT_OF_OVERSIZE]), status=status)
 
 
 async def _gather(content: aiohttp.StreamReader, limit: int) -> bytes:
@@ -184,8 +182,8 @@ async def _gather(content: aiohttp.StreamReader, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _pour(response: aiohttp.ClientResponse, sink: Callable[[bytes], Awaitable[object]]) -> bytes:
-    while chunk := await response.content.readany():
+async def _pour(content: aiohttp.StreamReader, sink: Callable[[bytes], Awaitable[object]]) -> bytes:
+    while chunk := await content.readany():
         try:
             await sink(chunk)
         except OSError as error:

@@ -85,7 +85,7 @@ class Core:
         #: The steady clock of the client's event loop, in seconds; from entering on the loop's own, which is cheaper.
         self.now: Callable[[], float] = _running_time
         self._attempt_timeout = attempt_timeout
-        #: Those of attempts, from entering on.
+        #: Of attempts, and of waits at the gate; from entering on.
         self.deadlines: Deadlines
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -139,13 +139,10 @@ class Core:
             raise ClientClosedError("the client is closed: make a new one")
         if self._loop is None:
             raise ClientClosedError("the client is not entered: write `async with DeepnoteClient() as client:`")
-        try:
-            at_home = asyncio.get_running_loop() is self._loop
-        except RuntimeError:  # so asyncio says in a forked child of the parent's loop
-            at_home = False
-        if not at_home:
-            if self._pid != os.getpid():
-                raise ClientClosedError("the client belongs to the parent process: make one after the fork")
+        # Before the loop: a forked child may run the parent's, or asyncio may deny that any runs.
+        if self._pid != os.getpid():
+            raise ClientClosedError("the client belongs to the parent process: make one after the fork")
+        if self._loop is not asyncio.get_running_loop():
             raise ClientClosedError("the client belongs to another event loop: make one for each")
 
     def at_close(self, end: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ SPENT: Final = 16  # guards that may lie in the queue beside the live ones, and 
 class Guard:
     """One deadline for what the current task awaits; call :meth:`stop` when that is over, however it ended."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_handle", "task", "until_close", "when")
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "handle", "task", "until_close", "when")
 
     def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], when: float, until_close: bool) -> None:
         self._deadlines = deadlines
@@ -29,7 +29,7 @@ class Guard:
         self.until_close: bool = until_close
         self._cancelling = task.cancelling()
         self._expired = False
-        self._handle: asyncio.TimerHandle | None = None
+        self.handle: asyncio.TimerHandle | None = None  # of a timer of its own
 
     def expire(self) -> None:
         """Cancel what is awaited, because its time is over."""
@@ -39,18 +39,24 @@ class Guard:
 
     def expired(self) -> bool:
         """Whether a cancellation just caught is this guard's; if so, it is taken back."""
-        return self._expired and self.task is not None and self.task.uncancel() <= self._cancelling
+        if not self._expired or self.task is None:
+            return False
+        self._expired = False
+        return self.task.uncancel() <= self._cancelling
 
     def stop(self) -> None:
         """The awaited thing is over."""
+        if self._expired:
+            # What was awaited made an error of its own of the cancellation: it is taken back all the same.
+            self.expired()
         self.task = None
-        self._deadlines.stopped(self, self._handle)
+        self._deadlines.stopped(self)
 
 
 class Deadlines:
     """The deadlines of one event loop's attempts, most of them ``usual`` seconds long."""
 
-    __slots__ = ("_context", "_live", "_loop", "_others", "_queue", "_timer", "usual")
+    __slots__ = ("_context", "_live", "_loop", "_others", "_queue", "_resting", "_timer", "usual")
 
     def __init__(self, usual: float) -> None:
         self.usual: Final = usual
@@ -58,6 +64,7 @@ class Deadlines:
         self._queue: deque[Guard] = deque()
         self._others: set[Guard] = set()  # of another length, each with a timer of its own
         self._live = 0
+        self._resting = False  # soon to see whether the timer can go
         # The timer's own, empty: it may outlast by far the call that first needs it.
         self._context = contextvars.Context()
         self._timer: asyncio.TimerHandle | None = None
@@ -70,7 +77,7 @@ class Deadlines:
         guard = Guard(self, task, self._loop.time() + seconds, until_close)
         if seconds != self.usual:
             self._others.add(guard)
-            guard._handle = self._loop.call_at(guard.when, guard.expire)  # noqa: SLF001 - its other half
+            guard.handle = self._loop.call_at(guard.when, guard.expire)
             return guard
         self._live += 1
         if len(self._queue) > SPENT + 2 * self._live:
@@ -81,20 +88,30 @@ class Deadlines:
         return guard
 
     def close(self) -> None:
-        """Expire all that count until then."""
+        """Expire the guards that were made with ``until_close``."""
         for guard in [*self._queue, *self._others]:
             if guard.until_close:
                 guard.expire()
 
-    def stopped(self, guard: Guard, timer: asyncio.TimerHandle | None) -> None:
-        """A guard is over; with the last of the usual ones their timer goes."""
-        if timer is not None:
-            timer.cancel()
+    def stopped(self, guard: Guard) -> None:
+        """A guard is over; with the last of the usual ones their timer goes.
+
+        Not at once: a task that makes one call after another would set and cancel a timer for each, at 2 % of a call.
+        """
+        if guard.handle is not None:
+            guard.handle.cancel()
             self._others.discard(guard)
             return
         self._live -= 1
-        if self._live == 0 and self._timer is not None:
+        if self._live == 0:
             self._queue.clear()
+            if not self._resting:
+                self._resting = True
+                self._loop.call_soon(self._rest, context=self._context)
+
+    def _rest(self) -> None:
+        self._resting = False
+        if self._live == 0 and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 

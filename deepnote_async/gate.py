@@ -123,13 +123,13 @@ class Gate:
         # Where some gate is short of a slot it is that one's turn, whoever comes first.
         if self._slots.free == 0 or self._slots.short or self._take is None:
             return False
-        if self.waiting:
-            if lane is not Lane.INTERACTIVE or self._lanes[lane] or self._row >= INTERACTIVE_IN_A_ROW:
-                return False
-            self._row += 1
+        if self.waiting and (lane is not Lane.INTERACTIVE or self._lanes[lane] or self._row >= INTERACTIVE_IN_A_ROW):
+            return False
         if self._take(RESERVE[lane]):
             return False
         self._slots.free -= 1
+        if self.waiting:
+            self._row += 1
         return True
 
     async def enter(self, lane: Lane) -> None:
@@ -181,8 +181,12 @@ class Gate:
         if self._slots.free == 0:
             self._slots.wanted_by(self)
             return
-        self._pump = asyncio.get_running_loop().create_task(
-            self._grant_while_waiting(), name="deepnote gate", context=contextvars.Context()
+        # Not by the loop's task factory: an eager one would run it to its end before it stands here as the pump.
+        self._pump = asyncio.Task(
+            self._grant_while_waiting(),
+            loop=asyncio.get_running_loop(),
+            name="deepnote gate",
+            context=contextvars.Context(),
         )
 
     def _forget_one(self) -> None:

@@ -95,10 +95,7 @@ class Session:
         while True:
             attempts += 1
             try:
-                # Most calls find a slot and a token at once, and need no coroutine to wait in.
-                in_time = deadline is None or core.now() < deadline
-                if not (in_time and self.gate.try_enter(Lane.INTERACTIVE)):
-                    await self.admit(deadline, attempts)
+                await self.admit(deadline, attempts)
             except RequestTimeoutError as error:
                 raise error from failure
             earlier = failure

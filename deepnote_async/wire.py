@@ -7,7 +7,6 @@ leave out; a decoder takes whichever it is given. What the service sends beyond 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import json
@@ -67,16 +66,19 @@ __all__ = [
     "redact",
 ]
 
-_read_json = json.JSONDecoder().decode
+try:  # the extra `speed`; by name, so that types need not know whether it is there
+    _fast_loads = importlib.import_module("orjson").loads
+except ImportError:
+    _fast_loads = json.loads
 
 
 def _loads(body: bytes) -> Any:
-    """JSON, which is UTF-8 (RFC 8259): json.loads would look for other encodings first."""
-    return _read_json(body.decode())
+    """JSON; orjson refuses what json.loads takes: a byte order mark, UTF-16, lone surrogates, NaN."""
+    try:
+        return _fast_loads(body)
+    except ValueError:
+        return json.loads(body)
 
-
-with contextlib.suppress(ImportError):  # the extra `speed`; by name, so that types need not know whether it is there
-    _loads = importlib.import_module("orjson").loads
 
 T = TypeVar("T")
 Decoder = Callable[[Any], T]

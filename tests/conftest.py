@@ -38,3 +38,15 @@ if os.environ.get("DEEPNOTE_TEST_LOOP") == "uvloop":
         if item.get_closest_marker("looptime") is not None or "terminal" in getattr(item, "fixturenames", ()):
             return {"asyncio": asyncio.new_event_loop}
         return {"uvloop": importlib.import_module("uvloop").new_event_loop}
+
+elif os.environ.get("DEEPNOTE_TEST_LOOP") == "eager":
+
+    def _eager_loop() -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - mypy looks at 3.11
+        return loop
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Every test with tasks that run to their first wait where they are made (Python 3.12)."""
+        return {"eager": _eager_loop}

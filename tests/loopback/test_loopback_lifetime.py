@@ -132,6 +132,32 @@ async def test_used_in_a_forked_child(client):
     await client.me()
 
 
+def test_used_in_a_forked_child_by_the_loop_that_came_with_it():
+    """A server that forks its workers after it has made a loop: both would write on one connection."""
+    client = client_of("http://127.0.0.1:1")
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(client.__aenter__())
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            told = "nothing"
+            try:
+                loop.run_until_complete(client.me())
+            except BaseException as error:
+                told = str(error)
+            os.write(write, told.encode())
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            told = pipe.read().decode()
+        os.waitpid(child, 0)
+        loop.run_until_complete(client.aclose())
+    finally:
+        loop.close()
+    assert told == "the client belongs to the parent process: make one after the fork"
+
+
 async def test_a_client_is_entered_once(client):
     with pytest.raises(ClientClosedError, match="entered already"):
         await client.__aenter__()

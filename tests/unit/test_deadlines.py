@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 
 import pytest
@@ -85,17 +86,66 @@ async def test_no_timer_is_left_when_all_are_over_early() -> None:
     assert timers() == 2
     other.stop()
     first.stop()
+    await asyncio.sleep(0)
     assert timers() == 0
     assert await within(deadlines, 10.0, 20.0) == "late"
     assert timers() == 0
 
 
-async def test_one_after_another_leave_no_timer_and_no_queue() -> None:
+async def test_one_after_another_keep_one_timer_and_no_queue() -> None:
     deadlines = Deadlines(10.0)
+    deadlines.guard(10.0).stop()
+    timer = deadlines._timer
     for _ in range(100):
         deadlines.guard(10.0).stop()
-        assert timers() == 0
+    assert timers() == 1
+    assert deadlines._timer is timer
     assert not deadlines._queue
+    await asyncio.sleep(0)
+    assert timers() == 0
+    deadlines.guard(10.0).stop()
+    await asyncio.sleep(0)
+    assert timers() == 0
+
+
+async def test_of_unusual_length_nothing_is_kept() -> None:
+    deadlines = Deadlines(10.0)
+    for _ in range(100):
+        deadlines.guard(3.0).stop()
+    assert timers() == 0
+    assert not deadlines._others
+
+
+async def test_closing_ends_those_that_count_until_then() -> None:
+    deadlines = Deadlines(10.0)
+    ended: list[tuple[float, bool]] = []
+
+    async def held(seconds: float, until_close: bool) -> None:
+        guard = deadlines.guard(seconds, until_close=until_close)
+        try:
+            await asyncio.sleep(1.0)
+        except asyncio.CancelledError:
+            assert guard.expired()
+            ended.append((seconds, until_close))
+        finally:
+            guard.stop()
+
+    tasks = [asyncio.create_task(held(seconds, until)) for seconds in (10.0, 3.0) for until in (True, False)]
+    await asyncio.sleep(0)
+    deadlines.close()
+    await asyncio.gather(*tasks)
+    assert ended == [(10.0, True), (3.0, True)]
+
+
+async def test_the_timer_carries_nothing_of_who_came_first() -> None:
+    tenant = contextvars.ContextVar[str]("tenant")
+    tenant.set("somebody")
+    deadlines = Deadlines(10.0)
+    guard = deadlines.guard(10.0)
+    assert deadlines._timer is not None
+    assert tenant not in deadlines._timer._context  # type: ignore[attr-defined]
+    guard.stop()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -112,7 +162,49 @@ async def test_calls_that_overlap_without_end_leave_no_trail(slow: bool) -> None
     assert len(deadlines._queue) <= 100
     for guard in [first, *overlapping]:
         guard.stop()
+    await asyncio.sleep(0)
     assert timers() == 0
+
+
+async def test_those_that_live_among_many_that_are_over_come_due_in_time() -> None:
+    deadlines = Deadlines(10.0)
+    began = now()
+    early = asyncio.create_task(within(deadlines, 10.0, 20.0))
+    await asyncio.sleep(1)
+    late = asyncio.create_task(within(deadlines, 10.0, 20.0))
+    await asyncio.sleep(1)
+    for _ in range(100):
+        deadlines.guard(10.0).stop()
+    assert await early == "late"
+    assert now() == pytest.approx(began + 10.0)
+    assert await late == "late"
+    assert now() == pytest.approx(began + 11.0)
+
+
+@pytest.mark.parametrize("seconds", [10.0, 3.0])
+async def test_a_cancellation_that_comes_out_as_another_error_is_taken_back(seconds: float) -> None:
+    """Left standing it would, on 3.13, cancel the task again at the end of its next TaskGroup."""
+    with pytest.raises(ConnectionError):
+        await _aborted(Deadlines(10.0), seconds)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_fails())
+    await asyncio.sleep(1)
+
+
+async def _aborted(deadlines: Deadlines, seconds: float) -> None:
+    guard = deadlines.guard(seconds)
+    try:
+        await asyncio.sleep(100)
+    except asyncio.CancelledError:
+        raise ConnectionError from None
+    finally:
+        guard.stop()
+
+
+async def _fails() -> None:
+    raise ValueError
 
 
 @pytest.mark.parametrize("seconds", [10.0, 3.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sys
 from collections import Counter, deque
 from collections.abc import Mapping
 
@@ -135,6 +136,39 @@ async def test_nothing_starves_behind_interactive_calls() -> None:
     assert seen["S"] == seen["L"] == 3
     assert seen["I"] == 114
     await line.gone()
+
+
+@pytest.mark.looptime
+async def test_a_look_waits_for_nine_calls_that_come_one_after_another() -> None:
+    """A call that finds no token is not counted before it has one."""
+    line = Line(Gate(Slots(10), TokenBucket(10.0, 1.0, adaptive=False)))
+    line.join(LOOK, 3)
+
+    async def one_after_another() -> None:
+        for _ in range(40):
+            await line._go("I", INTERACTIVE, stay=False)
+
+    await asyncio.sleep(0.05)
+    line.tasks["calls"] = asyncio.create_task(one_after_another())
+    await asyncio.gather(*line.tasks.values())
+    between = line.lanes.strip("L").split("L")
+    assert [len(calls) for calls in between[:-1]] == [9] * (len(between) - 1)
+    assert len(between) > 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks before 3.12")
+@pytest.mark.parametrize("limiter", [Foreign(1000), TokenBucket(1000.0, 5.0, adaptive=False)])
+async def test_eager_tasks_leave_nobody_standing(limiter: RateLimiter) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - mypy looks at 3.11
+    line = Line(Gate(Slots(1), limiter))
+    line.join(INTERACTIVE, 8, stay=False)
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.gather(*line.tasks.values())
+    finally:
+        loop.set_task_factory(None)
+    assert line.lanes == "I" * 8
 
 
 async def test_who_is_alone_has_all() -> None:

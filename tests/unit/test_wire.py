@@ -24,11 +24,27 @@ RUN = {"runId": "r", "notebookId": "n", "status": "success", "createdAt": "2026-
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both parsers a user may have; orjson is an extra."""
     module = pytest.importorskip(request.param)
-    monkeypatch.setattr(wire, "_loads", module.loads)
+    monkeypatch.setattr(wire, "_fast_loads", module.loads)
 
 
 def read(reader: Callable[[Any], Any], value: Any) -> Any:
     return wire.decode(reader, json.dumps(value).encode(), 200)
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"runId": "r", "status": "success"}',
+        '{"runId": "r", "status": "success"}'.encode("utf-16"),
+        b'{"runId": "r", "status": "success", "more": NaN}',
+        b'{"runId": "r", "status": "success", "error": "\xed\xa0\x80"}',
+    ],
+    ids=["byte order mark", "UTF-16", "NaN", "lone surrogate"],
+)
+def test_what_a_careless_sender_makes_of_json_is_read_with_either_parser(body: bytes) -> None:
+    run = wire.decode(wire.read_run, body, 200)
+    assert (run.run_id, run.status) == ("r", RunStatus.SUCCESS)
 
 
 # Both dialects.

@@ -125,7 +125,8 @@ async def test_cancelling_anext_while_it_registers_loses_and_repeats_nothing():
         ]
         iterator = w.client.as_completed(runs)
         for _ in range(3):
-            waiting = asyncio.create_task(anext(iterator))
+            # Never eager, for then it would have its answer before it can be cancelled.
+            waiting = asyncio.Task(anext(iterator))
             await asyncio.sleep(0)
             await cancelled(waiting)
         told = [run.run_id async for run in iterator]
