@@ -18,14 +18,14 @@ ONCE = RetryPolicy(attempts=1)
 
 @pytest.mark.slow
 async def test_a_thousand_calls_at_once_end_without_one_timeout():
-    """`timeout` counts from the slot: the last of them waits ten times as long as it may take."""
+    """`timeout` counts from the slot: the last of them waits longer than it may take, even on a busy machine."""
     async with (
-        FakeDeepnote(latency=0.2) as fake,
-        client_of(fake.url, fake.token, max_connections=100, timeout=1.0, retry=ONCE) as client,
+        FakeDeepnote(latency=0.4) as fake,
+        client_of(fake.url, fake.token, max_connections=100, timeout=3.0, retry=ONCE) as client,
     ):
         began = time.perf_counter()
         answers = await asyncio.gather(*(client.me() for _ in range(1000)))
-        assert time.perf_counter() - began > 1.9
+        assert time.perf_counter() - began > 3.9
         assert len(answers) == len(fake.calls) == 1000
         await settled(client)
 

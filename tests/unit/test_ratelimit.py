@@ -284,6 +284,21 @@ def test_an_unknown_limit_is_found_and_mostly_used(limit: float) -> None:
     assert service.refused <= 0.1 * len(service.accepted)
 
 
+def rate_after_a_rest(seconds: float) -> float:
+    """The rate after 20 successes a second for four seconds, a rest, three successes more and a refusal."""
+    pool = bucket(20.0)
+    for moment in [step * 0.05 for step in range(81)] + [4.0 + seconds] * 2:
+        assert pool.take(moment) == 0.0
+        pool.answered(200, OK, moment)
+    pool.answered(429, {"Retry-After": "0.5"}, 4.0 + seconds)
+    return pool.rate
+
+
+def test_a_long_rest_and_no_short_one_makes_what_went_before_tell_nothing() -> None:
+    assert rate_after_a_rest(0.5) > 15.0
+    assert rate_after_a_rest(3.0) == pytest.approx(9.5)
+
+
 @pytest.mark.parametrize("asks", ["1", "0.2", "60", ""])
 @pytest.mark.parametrize("rate", [None, 10.0])
 def test_an_hour_of_refusals_is_survived_and_got_over(asks: str, rate: float | None) -> None:
