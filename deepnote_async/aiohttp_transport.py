@@ -87,6 +87,8 @@ class AiohttpTransport:
             headers=None if bare else _HEADERS,
             timeout=_NO_TIMEOUT,
             trace_configs=traces,
+            # Of a POST without a body aiohttp would say that it is an octet-stream, which a strict service refuses.
+            skip_auto_headers=("Content-Type",) if counting else (),
         )
         self._owned.append(session)
         return session

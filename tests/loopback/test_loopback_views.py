@@ -156,6 +156,16 @@ async def test_request_gives_the_decoded_json(status, body, value):
         assert await client.request("PATCH", "/v2/x") == value
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_a_request_without_a_body_claims_no_type_of_one(method):
+    async with RawServer(says(b"", 204)) as server, client_of(server.url) as client:
+        await client.request(method, "/v2/x")
+        received = server.requests[0]
+        assert "Content-Type" not in received.headers
+        assert received.headers.get("Content-Length", "0") == "0"
+        assert "Transfer-Encoding" not in received.headers
+
+
 async def test_request_takes_a_head():
     async with RawServer(says(b"", 200)) as server, client_of(server.url) as client:
         assert await client.request("HEAD", "/v2/x") is None
