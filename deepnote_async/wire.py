@@ -67,15 +67,15 @@ __all__ = [
 ]
 
 try:  # the extra `speed`; by name, so that types need not know whether it is there
-    _fast_loads = importlib.import_module("orjson").loads
+    _read_json = importlib.import_module("orjson").loads
 except ImportError:
-    _fast_loads = json.loads
+    _read_json = json.JSONDecoder().decode
 
 
 def _loads(body: bytes) -> Any:
-    """JSON; orjson refuses what json.loads takes: a byte order mark, UTF-16, lone surrogates, NaN."""
+    """JSON in UTF-8; what else json.loads takes (a byte order mark, UTF-16, lone surrogates, NaN) is left to it."""
     try:
-        return _fast_loads(body)
+        return _read_json(body.decode())
     except ValueError:
         return json.loads(body)
 

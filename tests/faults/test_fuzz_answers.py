@@ -259,7 +259,7 @@ FINE = {
 @pytest.mark.parametrize(("body", "times"), [(b, 10) for b in LARGE.values()] + [(b, 30) for b in FINE.values()])
 def test_no_answer_takes_long_or_much(body, times, monkeypatch):
     # orjson sets aside twelve times the body at first, of which it uses what it needs.
-    monkeypatch.setattr(wire, "_fast_loads", json.loads)
+    monkeypatch.setattr(wire, "_read_json", json.loads)
     for name in ("runs.get", "notebooks.list_runs", "runs.create", "request"):
         began = time.process_time()  # other processes do not count
         told(Says(body), CALLS[name][0])

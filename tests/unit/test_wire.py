@@ -24,7 +24,7 @@ RUN = {"runId": "r", "notebookId": "n", "status": "success", "createdAt": "2026-
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both parsers a user may have; orjson is an extra."""
     module = pytest.importorskip(request.param)
-    monkeypatch.setattr(wire, "_fast_loads", module.loads)
+    monkeypatch.setattr(wire, "_read_json", module.loads)
 
 
 def read(reader: Callable[[Any], Any], value: Any) -> Any:
