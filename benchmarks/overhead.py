@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 WORKERS: Final = (1, 20)
 PAIRS: Final = 45  # many and short, for the clock of a shared machine changes from one second to the next
-PAIRS_GENERATED: Final = 15
+PAIRS_GENERATED: Final = 15  # their calls are four and more times as long
 COLUMNS: Final = tuple(
     column
     for workers in WORKERS
@@ -36,14 +36,17 @@ NOTES: Final = (
     "us: CPU of the client's process for one call (for list_runs: for one run), the median of the bursts",
     f"ratio: to the row it is compared with, the median of {PAIRS} pairs of bursts A B A B ({PAIRS_GENERATED} for",
     "  generated clients); ids are fresh",
-    "the wire alone: a ready request written to a socket, and what comes taken from it; nobody on asyncio costs less",
+    "the wire alone: a ready request written to a socket, and what comes taken unread: below it no client goes",
     "both sides read JSON with the standard library on plain asyncio, or, with --uvloop, both with orjson on uvloop",
 )
 
 
 @attrs.frozen
 class Pair:
-    """Two ways of one call: what is measured, and what it is held against; ``per`` units are in a call."""
+    """Two ways of one call: what is measured, and what it is held against.
+
+    There are ``calls`` in a burst, ``times`` bursts of each, and ``per`` units in a call.
+    """
 
     way: str
     against: str

@@ -65,11 +65,11 @@ class TokenSource:
     takes its answer if that question began after they came, so a burst of requests asks at most twice.
     """
 
-    __slots__ = ("_answered", "_asked", "_latest", "_lock", "_provider", "fixed", "renewable")
+    __slots__ = ("_answered", "_asked", "_latest", "_lock", "_provider", "fixed")
 
     def __init__(self, token: Secret | TokenProvider | None) -> None:
         self._provider: TokenProvider | None = None
-        #: The key, when no provider has to be asked.
+        #: The key that stays; None where a provider is asked, which may give another after a 401.
         self.fixed: Secret | None = None
         if token is None:
             token = Secret(os.environ.get("DEEPNOTE_TOKEN", ""))
@@ -79,8 +79,6 @@ class TokenSource:
             self._provider = token
         else:
             raise ConfigurationError(f"token is text or a function that gives it, not {type(token).__name__}")
-        #: Whether another key can be had after a 401.
-        self.renewable: bool = self._provider is not None
         self._lock = asyncio.Lock()
         self._asked = 0
         self._answered = 0

@@ -105,7 +105,8 @@ class Deadlines:
         self._live -= 1
         if self._live == 0:
             self._queue.clear()
-            if not self._resting:
+            # A call that its loop was closed under ends when it is collected.
+            if not (self._resting or self._loop.is_closed()):
                 self._resting = True
                 self._loop.call_soon(self._rest, context=self._context)
 

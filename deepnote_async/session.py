@@ -162,7 +162,7 @@ class Session:
         that the caller is a task which no user cancels, so a start needs no further one.
         """
         unshielded = in_own_task or is_repeatable(request.method)
-        renewable = self.tokens.renewable
+        renewable = self.tokens.fixed is None
         while True:
             if unshielded:
                 request.begun = True

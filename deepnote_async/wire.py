@@ -12,7 +12,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Collection
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import cattrs
@@ -124,48 +124,55 @@ def _field(name: str, leaf: Callable[..., Any]) -> Any:
     return override(rename=name, struct_hook=leaf)
 
 
-class _Reader(NamedTuple, Generic[T]):
-    """What reads objects of one class: ``one`` of them, or ``many``."""
+class _Reader(Generic[T]):
+    """Reads objects of one class; ``translate`` puts what comes under names that are not the class's where it belongs.
 
-    one: Callable[[dict[str, Any]], T]
-    many: Callable[[list[dict[str, Any]]], list[T]]
-
-
-def _reader(
-    cls: type[T],
-    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-    required: Collection[str] = (),
-    **fields: Any,
-) -> _Reader[T]:
-    """The reader of a class; ``translate`` puts what comes under names that are not the class's where it belongs.
-
-    The fields of the class that have no default must be there, and those that are ``required``.
+    The fields of the class that have no default must be there, and those that are ``required``. What reads them is
+    generated when first needed: done for all classes it was a ninth of our part of the import.
     """
-    known = frozenset(field.rename for field in fields.values())
-    open_cls = _open_twin(cls, required)
-    fields["extra"] = override(omit=True)
-    generated = make_dict_structure_fn(open_cls, _converter, _cattrs_detailed_validation=False, **fields)
 
-    def one(data: dict[str, Any]) -> Any:
+    def __init__(
+        self,
+        cls: type[T],
+        translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        required: Collection[str] = (),
+        **fields: Any,
+    ) -> None:
+        self._cls = cls
+        self._translate = translate
+        self._required = required
+        self._fields = fields
+        self._known: frozenset[str] = frozenset(field.rename for field in fields.values())
+
+    @functools.cached_property
+    def _generated(self) -> Callable[[dict[str, Any], Any], Any]:
+        fields = self._fields | {"extra": override(omit=True)}
+        open_cls = _open_twin(self._cls, self._required)
+        return make_dict_structure_fn(open_cls, _converter, _cattrs_detailed_validation=False, **fields)
+
+    def one(self, data: dict[str, Any]) -> T:
+        """Read one object."""
+        cls, known = self._cls, self._known
         if known.issuperset(data):
-            made = generated(data, open_cls)
+            made = self._generated(data, cls)
         else:
-            data = translate(data)
-            made = generated(data, open_cls)
+            data = self._translate(data)
+            made = self._generated(data, cls)
             made.extra = {key: value for key, value in data.items() if key not in known} or NOTHING_EXTRA
         made.__class__ = cls
-        return made
+        instance: T = made
+        return instance
 
-    def many(items: list[dict[str, Any]]) -> list[Any]:
+    def many(self, items: list[dict[str, Any]]) -> list[T]:
+        """Read several."""
         # Asked once for all of them, whose keys are mostly the same objects, it costs a tenth.
-        if not known.issuperset(set().union(*items)):
-            return [one(item) for item in items]
-        made = [generated(item, open_cls) for item in items]
+        if not self._known.issuperset(set().union(*items)):
+            return [self.one(item) for item in items]
+        cls, generated = self._cls, self._generated
+        made = [generated(item, cls) for item in items]
         for each in made:
             each.__class__ = cls
         return made
-
-    return _Reader(one, many)
 
 
 def _open_twin(cls: type[Any], required: Collection[str]) -> type[Any]:
@@ -181,100 +188,85 @@ def _open_twin(cls: type[Any], required: Collection[str]) -> type[Any]:
     return type(cls.__name__, (cls,), own | {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__})
 
 
-# Made when first asked for: a command that reads one of them need not wait for all (a ninth of our part of the import).
+_run: Final = _Reader(
+    Run,
+    _own_names_of_run,
+    ("status",),  # taken for one that goes on, a run without would be awaited for ever
+    run_id=_field("runId", identifier),
+    notebook_id=_field("notebookId", identifier_or_none),
+    status=_field("status", status),
+    created_at=_field("createdAt", time),
+    finished_at=_field("completedAt", time),
+    error=_field("error", run_error),
+    snapshot_status=_field("snapshotStatus", text),
+    snapshot_content=_field("snapshotContent", text),
+    snapshot_download_url=_field("snapshotDownloadUrl", text),
+    snapshot_blocks=_field("snapshotBlocks", blocks_or_none),
+)
 
 
-@functools.cache
-def _run() -> _Reader[Run]:
-    return _reader(
-        Run,
-        _own_names_of_run,
-        ("status",),  # taken for one that goes on, a run without would be awaited for ever
-        run_id=_field("runId", identifier),
-        notebook_id=_field("notebookId", identifier_or_none),
-        status=_field("status", status),
-        created_at=_field("createdAt", time),
-        finished_at=_field("completedAt", time),
-        error=_field("error", run_error),
-        snapshot_status=_field("snapshotStatus", text),
-        snapshot_content=_field("snapshotContent", text),
-        snapshot_download_url=_field("snapshotDownloadUrl", text),
-        snapshot_blocks=_field("snapshotBlocks", blocks_or_none),
-    )
+_run_started: Final = _Reader(
+    RunStarted,
+    _own_names,
+    run_id=_field("runId", identifier),
+    status=_field("status", first_status),
+    created_at=_field("createdAt", first_time),
+    notebook_id=_field("notebookId", identifier_or_none),
+)
 
 
-@functools.cache
-def _run_started() -> _Reader[RunStarted]:
-    return _reader(
-        RunStarted,
-        _own_names,
-        run_id=_field("runId", identifier),
-        status=_field("status", first_status),
-        created_at=_field("createdAt", first_time),
-        notebook_id=_field("notebookId", identifier_or_none),
-    )
-
-
-@functools.cache
-def _input() -> _Reader[NotebookInput]:
-    return _reader(
-        NotebookInput,
-        name=_field("name", identifier),
-        type=_field("type", text),
-        value=_field("value", as_it_is),
-        label=_field("label", text),
-        options=_field("options", array),
-        multiple=_field("multiple", flag),
-        min=_field("min", as_it_is),
-        max=_field("max", as_it_is),
-        step=_field("step", as_it_is),
-    )
+_input: Final = _Reader(
+    NotebookInput,
+    name=_field("name", identifier),
+    type=_field("type", text),
+    value=_field("value", as_it_is),
+    label=_field("label", text),
+    options=_field("options", array),
+    multiple=_field("multiple", flag),
+    min=_field("min", as_it_is),
+    max=_field("max", as_it_is),
+    step=_field("step", as_it_is),
+)
 
 
 def _inputs(value: Any, _: Any = None) -> list[NotebookInput]:
-    return _input().many(objects(value))
+    return _input.many(objects(value))
 
 
-@functools.cache
-def _notebook() -> _Reader[Notebook]:
-    return _reader(
-        Notebook,
-        id=_field("id", identifier),
-        name=_field("name", text),
-        project_id=_field("projectId", text),
-        blocks=_field("blocks", blocks),
-        inputs=_field("inputs", _inputs),
-    )
+_notebook: Final = _Reader(
+    Notebook,
+    id=_field("id", identifier),
+    name=_field("name", text),
+    project_id=_field("projectId", text),
+    blocks=_field("blocks", blocks),
+    inputs=_field("inputs", _inputs),
+)
 
 
 def _notebooks(value: Any, _: Any = None) -> list[Notebook]:
-    return _notebook().many(objects(value))
+    return _notebook.many(objects(value))
 
 
-@functools.cache
-def _project() -> _Reader[Project]:
-    return _reader(
-        Project,
-        id=_field("id", identifier),
-        name=_field("name", text),
-        project_type=_field("projectType", project_type),
-        folder_id=_field("folderId", text),
-        created_at=_field("createdAt", time),
-        updated_at=_field("updatedAt", time),
-        folder=_field("folder", mapping_or_none),
-        notebooks=_field("notebooks", _notebooks),
-    )
+_project: Final = _Reader(
+    Project,
+    id=_field("id", identifier),
+    name=_field("name", text),
+    project_type=_field("projectType", project_type),
+    folder_id=_field("folderId", text),
+    created_at=_field("createdAt", time),
+    updated_at=_field("updatedAt", time),
+    folder=_field("folder", mapping_or_none),
+    notebooks=_field("notebooks", _notebooks),
+)
 
 
-@functools.cache
-def _me() -> _Reader[Me]:
-    return _reader(
-        Me,
-        api_key=_field("apiKey", mapping),
-        user=_field("user", mapping),
-        workspace=_field("workspace", mapping),
-        access_level=_field("accessLevel", access_level),
-    )
+_me: Final = _Reader(
+    Me,
+    api_key=_field("apiKey", mapping),
+    user=_field("user", mapping),
+    workspace=_field("workspace", mapping),
+    access_level=_field("accessLevel", access_level),
+)
 
 
 def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
@@ -285,37 +277,37 @@ def _unwrap(data: Any, envelope: str) -> dict[str, Any]:
 
 def read_run(data: Any) -> Run:
     """A run, in its envelope or bare."""
-    return _run().one(_unwrap(data, "run"))
+    return _run.one(_unwrap(data, "run"))
 
 
 def read_run_started(data: Any) -> RunStarted:
     """The receipt of a start, bare or in an envelope."""
-    return _run_started().one(_unwrap(data, "run"))
+    return _run_started.one(_unwrap(data, "run"))
 
 
 def read_notebook(data: Any) -> Notebook:
     """A notebook, in its envelope or bare."""
-    return _notebook().one(_unwrap(data, "notebook"))
+    return _notebook.one(_unwrap(data, "notebook"))
 
 
 def read_project(data: Any) -> Project:
     """A project, in its envelope (live) or bare (reference)."""
-    return _project().one(_unwrap(data, "project"))
+    return _project.one(_unwrap(data, "project"))
 
 
 def read_me(data: Any) -> Me:
     """The owner of the key."""
-    return _me().one(json_object(data))
+    return _me.one(json_object(data))
 
 
 def read_runs(data: Any) -> tuple[list[Run], str | None]:
     """A page of runs and the next page's token."""
-    return _run().many(_items(data, "runs")), _next_token(data)
+    return _run.many(_items(data, "runs")), _next_token(data)
 
 
 def read_projects(data: Any) -> tuple[list[Project], str | None]:
     """A page of projects and the next page's token."""
-    return _project().many(_items(data, "projects")), _next_token(data)
+    return _project.many(_items(data, "projects")), _next_token(data)
 
 
 def _items(data: Any, name: str) -> list[dict[str, Any]]:

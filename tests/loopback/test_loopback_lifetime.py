@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
+import sys
 import time
 
 import pytest
-from loopback_servers import RawServer, client_of, hangs, own_tasks, says, serve_runs, settled, until
+from loopback_servers import TOKEN, RawServer, client_of, hangs, own_tasks, says, serve_runs, settled, until
 
 from deepnote_async import ClientClosedError, DeepnoteClient, TokenBucket
 from deepnote_async.testing import FakeDeepnote
@@ -156,6 +158,26 @@ def test_used_in_a_forked_child_by_the_loop_that_came_with_it():
     finally:
         loop.close()
     assert told == "the client belongs to the parent process: make one after the fork"
+
+
+def test_a_call_that_its_loop_was_closed_under_is_collected_without_a_word(monkeypatch):
+    class Hanging:
+        async def send(self, request):
+            await asyncio.sleep(100)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # asyncio itself tells that a task was destroyed
+    client = DeepnoteClient(TOKEN, transport=Hanging())
+    loop.run_until_complete(client.__aenter__())
+    task = loop.create_task(client.me())
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert client.stats().connections == 1
+    loop.close()
+    words = []
+    monkeypatch.setattr(sys, "unraisablehook", words.append)
+    del task, client
+    gc.collect()
+    assert words == []
 
 
 async def test_a_client_is_entered_once(client):

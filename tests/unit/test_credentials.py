@@ -105,13 +105,11 @@ def test_causes_are_kept_without_their_frames() -> None:
 async def test_a_fixed_key() -> None:
     source = TokenSource(Secret(KEY))
     assert await source.get() == Secret(KEY) == source.fixed == source.current
-    assert not source.renewable
 
 
 async def test_a_provider_is_asked_for_every_request() -> None:
     source = TokenSource(Provider(0.0))
     assert [(await source.get()).reveal() for _ in range(3)] == ["key-1", "key-2", "key-3"]
-    assert source.renewable
     assert source.fixed is None
     assert source.current == Secret("key-3")
 
